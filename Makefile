@@ -1,0 +1,49 @@
+# make demo: the main job on real photographs.   make test: everything that is checked.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test lint types imports unit wheel benchmarks clean
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/python recipes/demo/run.py
+
+test: lint types imports unit wheel
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/test.stamp
+	$(BIN)/mypy
+	$(BIN)/mypy tests recipes benchmarks
+
+imports: $(VENV)/test.stamp
+	$(BIN)/lint-imports
+
+unit: $(VENV)/test.stamp
+	$(BIN)/python -m pytest
+
+# The wheel, installed apart from the checkout, must hold all that it needs.
+wheel: $(VENV)/test.stamp
+	$(BIN)/python tests/wheel_smoke.py
+
+benchmarks: $(VENV)/test.stamp
+	$(BIN)/python benchmarks/ingest.py
+	$(BIN)/python benchmarks/status.py
+	$(BIN)/python benchmarks/memory.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"captionlake needs Python 3.11 or 3.12, this is {v[0]}.{v[1]}: run  make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	touch $@
+
+$(VENV)/test.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@ $(VENV)/demo.stamp
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

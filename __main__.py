@@ -1,0 +1,5 @@
+"""``python -m captionlake``."""
+
+from captionlake.cli import main
+
+main()

@@ -1,0 +1,91 @@
+"""Pictures at hand: folders and zip files, read in place. Members that would lead out of the archive are refused."""
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
+
+from captionlake.errors import CaptionlakeError
+from captionlake.lake.reasons import FailureReason
+
+
+class MemberError(Exception):
+    """One member cannot be read: ``reason`` of the closed set and a detail."""
+
+    def __init__(self, reason: FailureReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def members(archive: Path) -> Iterator[str]:
+    """The files of a folder (sorted, recursively, none that is hidden) or of a zip, as POSIX paths."""
+    if archive.is_dir():
+        for path in sorted(archive.rglob("*")):
+            relative = path.relative_to(archive)
+            if path.is_file() and not any(part.startswith(".") for part in relative.parts):
+                yield relative.as_posix()
+        return
+    with _zip(archive) as file:
+        yield from (info.filename for info in file.infolist() if not info.is_dir())
+
+
+class ArchiveReader:
+    """Reads members of folders and zips; zips stay open until ``close``."""
+
+    def __init__(self, *, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._zips: dict[str, zipfile.ZipFile] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "ArchiveReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def read(self, archive: str, member: str) -> bytes:
+        """The member's bytes. Raises ``MemberError`` where it is missing, unsafe or larger than ``max_bytes``."""
+        parts = PurePosixPath(member.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or not parts.parts or ":" in parts.parts[0]:
+            raise MemberError(FailureReason.UNSAFE_MEMBER, "the path leads out of the archive")
+        if Path(archive).is_dir():
+            return self._from_folder(Path(archive), parts)
+        return self._from_zip(archive, str(parts))
+
+    def _from_folder(self, folder: Path, member: PurePosixPath) -> bytes:
+        path = folder / member
+        try:
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise MemberError(FailureReason.UNSAFE_MEMBER, "a link that leads out of the folder")
+            if not path.is_file():
+                raise MemberError(FailureReason.MISSING_MEMBER, "no such file")
+            if path.stat().st_size > self._max_bytes:
+                raise MemberError(FailureReason.TOO_LARGE, f"over {self._max_bytes:,} bytes")
+            return path.read_bytes()
+        except (OSError, ValueError) as error:
+            detail = error.strerror if isinstance(error, OSError) else str(error)
+            raise MemberError(FailureReason.MISSING_MEMBER, detail or "cannot be read") from error
+
+    def _from_zip(self, archive: str, member: str) -> bytes:
+        if archive not in self._zips:
+            self._zips[archive] = self._stack.enter_context(_zip(Path(archive)))
+        try:
+            info = self._zips[archive].getinfo(member)
+            if info.file_size > self._max_bytes:
+                raise MemberError(FailureReason.TOO_LARGE, f"over {self._max_bytes:,} bytes")
+            return self._zips[archive].read(info)
+        except KeyError as error:
+            raise MemberError(FailureReason.MISSING_MEMBER, "not in the zip") from error
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+            raise MemberError(FailureReason.TRUNCATED, f"the zip's member is damaged: {error}") from error
+
+
+def _zip(archive: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(archive)
+    except FileNotFoundError as error:
+        raise CaptionlakeError(f"no archive {archive}: check the path") from error
+    except (zipfile.BadZipFile, OSError) as error:
+        raise CaptionlakeError(f"{archive} is neither a folder nor a whole zip ({error}): download it again") from error

@@ -1,0 +1,99 @@
+"""The DuckLake catalog on SQLite: the extensions, the attach, the schema and its version.
+
+DuckDB's extensions come from Python packages and are loaded by path, so nothing is downloaded and no home folder is used.
+"""
+
+import importlib
+import logging
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+import duckdb
+
+from captionlake.errors import CaptionlakeError
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+CATALOG = "catalog.sqlite"
+_BUSY_MS = 20_000  # a reader or writer of the SQLite file waits this long before it fails
+
+
+def extension_path(name: str) -> Path:
+    """The file of a DuckDB extension, from its Python package ``duckdb_extension_NAME``."""
+    try:
+        package = importlib.import_module(f"duckdb_extension_{name}")
+    except ImportError as error:
+        raise CaptionlakeError(
+            f"DuckDB's extension {name} is not installed: run  pip install duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}"
+        ) from error
+    found = sorted(Path(package.__path__[0]).glob(f"extensions/v{duckdb.__version__}/{name}.duckdb_extension"))
+    if not found:
+        raise CaptionlakeError(
+            f"duckdb {duckdb.__version__} and its extension {name} {version(f'duckdb-extension-{name}')} do not match: "
+            f"run  pip install --force-reinstall captionlake"
+        )
+    return found[0]
+
+
+def quote(text: str) -> str:
+    """A SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection in memory with the lake's extensions loaded and nothing installed or loaded by itself."""
+    connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
+    connection.execute("SET TimeZone = 'UTC'")
+    for name in ("ducklake", "sqlite_scanner"):
+        connection.execute(f"LOAD {quote(str(extension_path(name)))}")
+    return connection
+
+
+def attach(connection: duckdb.DuckDBPyConnection, lake: Path, *, read_only: bool = False) -> None:
+    """Attach the lake in folder ``lake`` as ``lake`` and make it the default schema.
+
+    The write-ahead log lets readers go on beside a writer; the data path is given each time, so that a moved lake opens.
+    """
+    options = [f"DATA_PATH {quote(str(lake / 'data'))}", "META_JOURNAL_MODE 'WAL'", f"META_BUSY_TIMEOUT {_BUSY_MS}"]
+    options += ["OVERRIDE_DATA_PATH true"] + (["READ_ONLY"] if read_only else [])
+    target = quote(f"ducklake:sqlite:{lake / CATALOG}")
+    try:
+        connection.execute(f"ATTACH {target} AS lake ({', '.join(options)})")
+        connection.execute("USE lake")
+    except duckdb.Error as error:
+        raise CaptionlakeError(
+            f"{lake / CATALOG} does not open as a lake's catalog ({first_line(error)}): restore it from a backup, or make a new lake"
+        ) from error
+
+
+def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
+    """All tables of an empty catalog, in one transaction."""
+    connection.execute("BEGIN")
+    connection.execute(files("captionlake.lake").joinpath("sql/schema.sql").read_text())
+    connection.execute(
+        "INSERT INTO lake_info VALUES (?, now(), ?)", [SCHEMA_VERSION, f"captionlake {version('captionlake')}"]
+    )
+    connection.execute("COMMIT")
+
+
+def check_schema(connection: duckdb.DuckDBPyConnection, lake: Path) -> None:
+    """Refuse a lake written by a newer captionlake, and a catalog that is not a lake's."""
+    try:
+        row = connection.execute("SELECT max(schema_version) FROM lake_info").fetchone()
+    except duckdb.Error as error:
+        raise CaptionlakeError(
+            f"{lake / CATALOG} is a DuckLake catalog but not captionlake's: choose another folder"
+        ) from error
+    found = row[0] if row else None
+    if found is None or found > SCHEMA_VERSION:
+        raise CaptionlakeError(
+            f"the lake {lake} has schema version {found}, this captionlake reads up to {SCHEMA_VERSION}: "
+            "run  pip install --upgrade captionlake"
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """The message of an error as one line."""
+    return " ".join(str(error).split())[:300]

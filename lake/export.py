@@ -1,0 +1,160 @@
+"""A release as Parquet files in the form of the Hub: an ``image`` of bytes and path, its captions, its source and licence.
+
+Bytes go in only for sources whose ``redistribute`` is ``bytes``; for ``urls`` the row carries the URL and the hash, for ``none`` the hash
+alone. The schema carries the Hub's feature types, so that ``datasets.load_dataset("parquet", …)`` decodes the pictures.
+"""
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from captionlake.errors import CaptionlakeError
+from captionlake.lake.lake import Lake
+from captionlake.lake.progress import progress
+from captionlake.lake.releases import find_release
+
+_ROWS_PER_GROUP = 100
+_BYTES_PER_GROUP = 128 * 2**20
+_BYTES_PER_FILE = 512 * 2**20
+_CHUNK = 1000
+
+_TEXTS = ("source", "source_key", "collection", "subset", "url", "license", "author")
+SCHEMA = pa.schema(
+    [
+        ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        ("caption", pa.string()),
+        ("captions", pa.list_(pa.struct([(n, pa.string()) for n in ("text", "role", "producer", "license")]))),
+        ("image_id", pa.string()),
+        *((name, pa.string()) for name in _TEXTS),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("row_sha256", pa.string()),
+    ]
+)
+
+
+@dataclass(slots=True)
+class ExportCounts:
+    """What was written; ``withheld`` counts rows whose picture's bytes their source does not let us pass on."""
+
+    rows: int = 0
+    files: int = 0
+    n_bytes: int = 0
+    withheld: int = 0
+
+
+def export_parquet(lake: Lake, label: str, folder: Path) -> ExportCounts:
+    """Write ``folder/data/SPLIT-00000-of-0000N.parquet``. The folder appears whole or not at all."""
+    release = find_release(lake, label)
+    folder = folder.expanduser().absolute()
+    if folder.exists():
+        raise CaptionlakeError(f"{folder} is there already: remove it, or export into a new folder")
+    staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    counts = ExportCounts()
+    try:
+        (staging / "data").mkdir(parents=True)
+        splits = lake.rows(
+            "SELECT DISTINCT split FROM release_items WHERE name = ? AND version = ? ORDER BY 1",
+            [release.name, release.version],
+        )
+        with progress(f"export {label}", release.n_items) as advance:
+            for (split,) in splits:
+                writer = _SplitWriter(staging / "data", split)
+                for row in _rows(lake, release.name, release.version, release.snapshot_id, split):
+                    counts.rows += 1
+                    counts.withheld += row["image"]["bytes"] is None
+                    writer.add(row)
+                    advance(1)
+                written = writer.close()
+                counts.files += len(written)
+                counts.n_bytes += sum(path.stat().st_size for path in written)
+        staging.rename(folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return counts
+
+
+def _rows(lake: Lake, name: str, version: str, snapshot: int, split: str) -> Iterator[dict[str, Any]]:
+    query = files("captionlake.lake").joinpath("sql/export_rows.sql").read_text().replace(":snapshot", str(snapshot))
+    cursor = lake.connection.cursor().execute(query, {"name": name, "version": version, "split": split})
+    names = [column[0] for column in cursor.description or []]
+    while chunk := cursor.fetchmany(_CHUNK):
+        rows = [dict(zip(names, values, strict=True)) for values in chunk]
+        wanted = [row["image_id"] for row in rows if row["redistribute"] == "bytes"]
+        pictures = dict(lake.pictures(wanted))
+        for row in rows:
+            data = pictures.get(row["image_id"]) if row["redistribute"] == "bytes" else None
+            captions = row.pop("captions") or []
+            url = row["url"] if row["redistribute"] != "none" else None
+            path = f"{row['image_id']}.{str(row['format']).lower()}"
+            yield row | {
+                "image": {"bytes": data, "path": path if data is not None else None},
+                "url": url,
+                "captions": captions,
+                "caption": captions[0]["text"] if captions else None,
+            }
+
+
+class _SplitWriter:
+    """The Parquet files of one split; they get their final names, with their number, when all are written."""
+
+    def __init__(self, folder: Path, split: str) -> None:
+        self._folder = folder
+        self._split = split
+        self._schema = SCHEMA.with_metadata({"huggingface": json.dumps({"info": {"features": _features()}})})
+        self._files: list[Path] = []
+        self._writer: pq.ParquetWriter | None = None
+        self._group: list[dict[str, Any]] = []
+        self._group_bytes = 0
+        self._file_bytes = 0
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append a row."""
+        size = len(row["image"]["bytes"] or b"") + 1000
+        if self._group and (len(self._group) == _ROWS_PER_GROUP or self._group_bytes + size > _BYTES_PER_GROUP):
+            self._flush()
+        self._group.append(row)
+        self._group_bytes += size
+
+    def _flush(self) -> None:
+        if self._writer is None or self._file_bytes > _BYTES_PER_FILE:
+            if self._writer is not None:
+                self._writer.close()
+            self._files.append(self._folder / f"{self._split}-{len(self._files):05d}.parquet")
+            self._writer = pq.ParquetWriter(self._files[-1], self._schema, compression="zstd", write_page_index=True)
+            self._file_bytes = 0
+        self._writer.write_table(pa.Table.from_pylist(self._group, self._schema))
+        self._file_bytes += self._group_bytes
+        self._group, self._group_bytes = [], 0
+
+    def close(self) -> list[Path]:
+        """Finish, and name the files."""
+        if self._group:
+            self._flush()
+        if self._writer is not None:
+            self._writer.close()
+        total = len(self._files)
+        return [
+            path.rename(self._folder / f"{self._split}-{number:05d}-of-{total:05d}.parquet")
+            for number, path in enumerate(self._files)
+        ]
+
+
+def _features() -> dict[str, Any]:
+    text = {"dtype": "string", "_type": "Value"}
+    number = {"dtype": "int32", "_type": "Value"}
+    captions = {"feature": dict.fromkeys(("text", "role", "producer", "license"), text), "_type": "List"}
+    return (
+        {"image": {"_type": "Image"}, "caption": text, "captions": captions, "image_id": text}
+        | dict.fromkeys(_TEXTS, text)
+        | {"width": number, "height": number, "row_sha256": text}
+    )

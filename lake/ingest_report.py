@@ -1,0 +1,18 @@
+"""An ingest in one line."""
+
+from typing import Any
+
+_NAMES = {
+    "images": "new",
+    "copied": "new by a URL that is known",
+    "present": "present",
+    "failures": "failed",
+    "failed_before": "failed before",
+    "repeated": "repeated in the list",
+}
+
+
+def ingest_line(counts: dict[str, Any]) -> str:
+    """One line that accounts for every listed row."""
+    said = ", ".join(f"{counts[key]:,} {text}" for key, text in _NAMES.items() if counts[key])
+    return f"{counts['source']}: {counts['listed']:,} listed: {said or 'nothing'}; {counts['captions']:,} new captions"

@@ -1,0 +1,258 @@
+"""``Lake``: a folder of tables, pictures and releases, opened from Python.
+
+Reads go through DuckDB; all writes go through ``commit``, which holds the write lock, runs one transaction and retries
+a bounded number of times. What is pending in a lake is a query, so every step can be killed and run again.
+"""
+
+import logging
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from captionlake.errors import CaptionlakeError
+from captionlake.lake import catalog
+from captionlake.lake.catalog import first_line, quote
+from captionlake.lake.locking import write_lock
+from captionlake.lake.shards import Locator, ShardReader, sweep_shards
+from captionlake.lake.staging import staging_folder, sweep_staging
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Parameters = list[Any] | dict[str, Any] | None
+_ATTEMPTS = 6
+_TRANSIENT = ("database is locked", "Transaction conflict", "transaction conflict", "database table is locked")
+_MERGE_ABOVE = 64  # data files of one table; past it, small files are merged after a step
+
+
+class Lake:
+    """A lake that is open. Use ``Lake.init`` once and ``Lake.open`` after; close it, or use it in a ``with``."""
+
+    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+        self.path = path
+        self.connection = connection
+        self._reader = ShardReader(path / "images")
+
+    @classmethod
+    def init(cls, path: str | Path) -> "Lake":
+        """Make a new lake in ``path``: all of it, or nothing. A folder that holds a lake already is refused."""
+        folder = Path(path).expanduser().absolute()
+        if (folder / catalog.CATALOG).exists():
+            raise CaptionlakeError(f"{folder} already holds a lake: use it as it is, or choose another folder")
+        try:
+            for name in ("data", "images", "staging", "spool"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            with write_lock(folder), staging_folder(folder, "init") as staging:
+                connection = catalog.connect()
+                catalog.attach(connection, staging)
+                catalog.create_schema(connection)
+                connection.close()
+                # DuckLake notes the folder it was made in, but Lake.open states it each time.
+                (staging / catalog.CATALOG).rename(folder / catalog.CATALOG)
+        except OSError as error:
+            raise CaptionlakeError(
+                f"no lake can be made in {folder} ({error.strerror}): choose another folder"
+            ) from error
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Lake":
+        """Open the lake in ``path``. Raises where there is none, or where a newer captionlake wrote it."""
+        folder = Path(path).expanduser().absolute()
+        if not (folder / catalog.CATALOG).is_file():
+            raise CaptionlakeError(f"no lake in {folder}: make one with  captionlake init {folder}")
+        connection = catalog.connect()
+        try:
+            catalog.attach(connection, folder)
+            catalog.check_schema(connection, folder)
+            spill = folder / "staging" / f"duckdb-{uuid.uuid4().hex[:12]}"  # made when a query first needs it
+            connection.execute(f"SET temp_directory = {quote(str(spill))}")
+            connection.execute(f"CREATE TEMP VIEW image_bytes AS {image_bytes_query(folder)}")
+        except BaseException:
+            connection.close()
+            raise
+        return cls(folder, connection)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and the shards that are open."""
+        self._reader.close()
+        self.connection.close()
+
+    # Reading
+
+    def sql(self, query: str, parameters: Parameters = None) -> duckdb.DuckDBPyRelation:
+        """A query as a DuckDB relation: ``.fetchall()``, ``.arrow()``, ``.pl()``, ``.df()``.
+
+        This is the way for your own Python, with all of DuckDB; the command ``captionlake sql`` is the read-only one.
+        """
+        return self.connection.sql(query, params=parameters)
+
+    def arrow(self, query: str, parameters: Parameters = None) -> pa.Table:
+        """The whole result of a query as an Arrow table."""
+        return self.connection.execute(query, parameters).to_arrow_table()
+
+    def rows(self, query: str, parameters: Parameters = None) -> list[tuple[Any, ...]]:
+        """The whole result of a query as tuples; for small results."""
+        return self.connection.execute(query, parameters).fetchall()
+
+    def value(self, query: str, parameters: Parameters = None) -> Any:
+        """The first column of the first row, or None where there is no row."""
+        found = self.connection.execute(query, parameters).fetchone()
+        return found[0] if found else None
+
+    def snapshot(self) -> int:
+        """The id of the newest snapshot."""
+        return int(self.value("SELECT id FROM ducklake_current_snapshot('lake')"))
+
+    def picture(self, image_id: str) -> bytes:
+        """The bytes of one picture as downloaded, checked against its SHA-256."""
+        for _, data in self.pictures([image_id]):
+            return data
+        raise CaptionlakeError(
+            f"no picture {image_id} in {self.path}: look it up with  captionlake sql 'SELECT image_id FROM images'"
+        )
+
+    def pictures(self, image_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """(image_id, bytes) of the pictures named, in the order in which they lie on disk, each checked against its SHA-256."""
+        for image_id, locator in self._located(image_ids):
+            yield image_id, self._reader.read(image_id, locator)
+
+    def damaged(self, image_ids: Sequence[str]) -> Iterator[str]:
+        """One line for each picture named whose bytes are missing or are not those that were stored."""
+        missing = set(image_ids)
+        for image_id, locator in self._located(image_ids):
+            missing.discard(image_id)
+            try:
+                self._reader.read(image_id, locator)
+            except CaptionlakeError as error:
+                yield str(error)
+        yield from (f"picture {image_id} is not in the lake" for image_id in sorted(missing))
+
+    def _located(self, image_ids: Sequence[str]) -> Iterator[tuple[str, Locator]]:
+        wanted = pa.table({"image_id": pa.array(list(image_ids), pa.string())})
+        with self.registered(_wanted=wanted):
+            located = self.rows(
+                'SELECT DISTINCT image_id, shard, "row", "offset", n_bytes FROM images JOIN _wanted USING (image_id) '
+                'ORDER BY shard, "row"'
+            )
+        for image_id, shard, row, offset, n_bytes in located:
+            yield image_id, Locator(shard=shard, row=row, offset=offset, n_bytes=n_bytes)
+
+    @contextmanager
+    def registered(self, **tables: pa.Table) -> Iterator[None]:
+        """Arrow tables visible to SQL under the names given, inside the ``with``."""
+        for name, table in tables.items():
+            self.connection.register(name, table)
+        try:
+            yield
+        finally:
+            for name in tables:
+                self.connection.unregister(name)
+
+    # Writing
+
+    def commit(self, change: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Run ``change`` as one transaction under the write lock and return what it returns.
+
+        It may be run again (at most 6 times) when the catalog was busy, so it must do the same thing each time. On any error
+        nothing of it is visible.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with write_lock(self.path):
+                    return self._transaction(change)
+            except duckdb.Error as error:
+                if attempt == _ATTEMPTS or not any(text in str(error) for text in _TRANSIENT):
+                    raise CaptionlakeError(
+                        f"nothing was written to {self.path} ({first_line(error)}): {_advice(error)}"
+                    ) from error
+                log.info("the catalog was busy, attempt %d of %d", attempt, _ATTEMPTS)
+                time.sleep(random.uniform(0.5, 1.0) * 0.1 * 2**attempt)
+        raise AssertionError("unreachable")
+
+    def _transaction(self, change: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        self.connection.execute("BEGIN")
+        try:
+            result = change(self.connection)
+            self.connection.execute("COMMIT")
+        except BaseException:
+            try:
+                self.connection.execute("ROLLBACK")
+            except duckdb.Error as error:  # a failed COMMIT has rolled back already
+                log.debug("rollback: %s", error)
+            raise
+        return result
+
+    def append(self, table: str, rows: pa.Table, key: Sequence[str]) -> int:
+        """Add the rows whose ``key`` columns are not in ``table`` yet, one row a key, in one transaction. Returns how many."""
+        with self.registered(_rows=rows):
+            return self.commit(lambda connection: insert_new(connection, table, "_rows", key))
+
+    def staging(self, name: str) -> AbstractContextManager[Path]:
+        """A folder on the lake's disk for the time of a ``with``; swept when its process was killed."""
+        return staging_folder(self.path, name)
+
+    def sweep(self) -> None:
+        """Remove what killed processes and merges left: stale staging folders, shards older than a day that no row names, and
+        data files that a merge replaced over a day ago (no snapshot needs them; a reader may still have been at them)."""
+        sweep_staging(self.path)
+        with write_lock(self.path):
+            named = {shard for (shard,) in self.rows("SELECT DISTINCT shard FROM images")}
+            sweep_shards(self.path / "images", named)
+            self.connection.execute("CALL ducklake_cleanup_old_files('lake', older_than => now() - INTERVAL 1 DAY)")
+
+    def merge_small_files(self) -> None:
+        """Merge the small data files of tables that have many: a commit leaves one file a table, and many make scans slow."""
+        counts = self.rows("SELECT table_name, file_count FROM ducklake_table_info('lake')")
+        for table in [name for name, files in counts if files > _MERGE_ABOVE]:
+            with write_lock(self.path):
+                self.connection.execute(f"CALL ducklake_merge_adjacent_files('lake', {quote(table)})")
+
+
+def insert_new(connection: duckdb.DuckDBPyConnection, table: str, rows: str, key: Sequence[str]) -> int:
+    """Insert by name the rows of view ``rows`` whose key is new to ``table``, one a key. For use inside ``Lake.commit``."""
+    names = ", ".join(f'"{name}"' for name in key)
+    same = " AND ".join(f'new."{name}" = old."{name}"' for name in key)
+    query = (
+        f"INSERT INTO {table} BY NAME SELECT * FROM {rows} new "
+        f"WHERE NOT EXISTS (SELECT 1 FROM {table} old WHERE {same}) "
+        f"QUALIFY row_number() OVER (PARTITION BY {names}) = 1"
+    )
+    found = connection.execute(query).fetchone()
+    return int(found[0]) if found else 0
+
+
+def image_bytes_query(lake: Path) -> str:
+    """SQL for the pictures' bytes, of committed rows alone: a shard that no row names is not visible."""
+    images = lake / "images"
+    if not any(images.glob("shard-*.parquet")):
+        return "SELECT NULL::VARCHAR AS image_id, NULL::BLOB AS bytes WHERE false"
+    return (
+        "SELECT stored.image_id, stored.bytes "
+        f"FROM read_parquet({quote(str(images / 'shard-*.parquet'))}, filename = true, file_row_number = true) stored "
+        'JOIN (SELECT DISTINCT shard, "row" FROM lake.images) located '
+        'ON located.shard = parse_filename(stored.filename) AND located."row" = stored.file_row_number'
+    )
+
+
+def _advice(error: duckdb.Error) -> str:
+    text = str(error)
+    if "No space left" in text or "disk is full" in text or "database or disk is full" in text:
+        return "make room on its disk and run this again"
+    return "run this again"

@@ -1,0 +1,110 @@
+"""``captionlake release list|show|verify|export``; ``create`` stands with ``run``, for it needs a recipe."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from captionlake.errors import CaptionlakeError
+from captionlake.lake.options import emit, json_option, lake_option, table
+
+
+@click.group()
+def release() -> None:
+    """Versions of a data set: create, list, show, verify, export."""
+
+
+@release.command("list")
+@lake_option
+@json_option
+def list_(lake: Path, as_json: bool) -> None:
+    """All releases of the lake."""
+    from captionlake.lake import Lake
+    from captionlake.lake.releases import list_releases
+
+    with Lake.open(lake) as opened:
+        found = list_releases(opened)
+    rows: list[list[object]] = [
+        [r.label, r.kind, r.n_items, r.state, r.snapshot_id, r.content_sha256[:12], f"{r.created_at:%Y-%m-%d %H:%M}"]
+        for r in found
+    ]
+    text = table(["release", "kind", "items", "state", "snapshot", "content", "created (UTC)"], rows)
+    emit(
+        as_json,
+        {"releases": [asdict(r) for r in found]},
+        text if rows else "no releases yet; make one with  captionlake run RECIPE",
+    )
+
+
+@release.command()
+@click.argument("label", metavar="NAME@VERSION")
+@lake_option
+@json_option
+def show(label: str, lake: Path, as_json: bool) -> None:
+    """What a release holds, and what was left out of it and why."""
+    from captionlake.lake import Lake
+    from captionlake.lake.release_report import composition, excluded
+    from captionlake.lake.releases import find_release
+
+    with Lake.open(lake) as opened:
+        found = find_release(opened, label)
+        items, left = composition(opened, found), excluded(opened, found)
+    head = f"{found.label}: {found.n_items:,} items, {found.state}, snapshot {found.snapshot_id}, content {found.content_sha256}"
+    text = "\n\n".join(
+        [
+            head,
+            table(["collection", "subset", "items", "captions"], [list(row) for row in items]),
+            table(["left out of", "reason", "images"], [list(row) for row in left]) if left else "nothing was left out",
+        ]
+    )
+    data = asdict(found) | {
+        "composition": [dict(zip(("collection", "subset", "items", "captions"), row, strict=True)) for row in items],
+        "excluded": [dict(zip(("collection", "reason", "images"), row, strict=True)) for row in left],
+    }
+    emit(as_json, data, text)
+
+
+@release.command()
+@click.argument("label", metavar="NAME@VERSION")
+@lake_option
+@json_option
+def verify(label: str, lake: Path, as_json: bool) -> None:
+    """Recompute every hash of a release, of pictures, rows and the whole. Exit 1 where one differs."""
+    from captionlake.lake import Lake
+    from captionlake.lake.releases import verify_release
+
+    with Lake.open(lake) as opened:
+        found = verify_release(opened, label)
+    if found.n_problems:
+        if as_json:
+            emit(True, asdict(found), "")
+        raise CaptionlakeError(
+            f"{label} does not verify: {found.n_problems:,} problems, the first: {found.problems[0]}"
+        )
+    emit(
+        as_json,
+        asdict(found),
+        f"{label} is valid: {found.n_items:,} rows, {found.n_pictures:,} pictures, content {found.content_sha256}",
+    )
+
+
+@release.command()
+@click.argument("label", metavar="NAME@VERSION")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--to", "form", type=click.Choice(["parquet"]), default="parquet", show_default=True, help="The form to write."
+)
+@lake_option
+@json_option
+def export(label: str, folder: Path, form: str, lake: Path, as_json: bool) -> None:
+    """Write a release into a new FOLDER, as Parquet that `datasets` and the Hub's viewer read."""
+    from captionlake.lake import Lake
+    from captionlake.lake.export import export_parquet
+
+    with Lake.open(lake) as opened:
+        counts = export_parquet(opened, label, folder)
+    said = f"{counts.rows:,} rows in {counts.files:,} files, {counts.n_bytes:,} bytes, in {folder}"
+    withheld = (
+        f"; {counts.withheld:,} pictures as URLs alone, as their sources allow no more" if counts.withheld else ""
+    )
+    emit(as_json, asdict(counts), said + withheld)

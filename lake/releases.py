@@ -1,0 +1,256 @@
+"""Releases: which rows, with which captions, under a name and a version, and a hash over what they say.
+
+A row's hash is the SHA-256 of a JSON array ``[source, source_key, image_id, split, [[role, text], …]]`` (UTF-8, no spaces, no
+escapes but JSON's own); the release's ``content_sha256`` is the SHA-256 over its rows' hex digests in order of position, each
+followed by a line feed. Both are over content alone, never over generated ids or times, so that anyone can compute them.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from captionlake.errors import CaptionlakeError
+from captionlake.lake.lake import Lake
+from captionlake.lake.progress import progress
+from captionlake.lake.release_config import ReleaseConfig
+
+ITEMS = pa.schema(
+    [
+        ("position", pa.int64()),
+        *((name, pa.string()) for name in ("source", "source_key", "image_id", "split", "row_sha256")),
+    ]
+)
+_CHUNK = 20_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draft:
+    """What a release is to hold, chosen at one snapshot.
+
+    ``items``: source, source_key, image_id, split. ``exclusions``: source, source_key, reason, detail, keeper_source,
+    keeper_key, similarity. Together they name every row of ``images`` at the snapshot once. ``producers``: whose captions go in.
+    """
+
+    config: ReleaseConfig
+    recipe: str
+    snapshot: int
+    items: pa.Table
+    exclusions: pa.Table
+    producers: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A row of ``releases``."""
+
+    name: str
+    version: str
+    kind: str
+    snapshot_id: int
+    content_sha256: str
+    n_items: int
+    state: str
+    created_at: datetime
+
+    @property
+    def label(self) -> str:
+        """``name@version``."""
+        return f"{self.name}@{self.version}"
+
+
+_COLUMNS = "name, version, kind, snapshot_id, content_sha256, n_items, state, created_at"
+
+
+def list_releases(lake: Lake) -> list[Release]:
+    """All releases, oldest first."""
+    return [Release(*row) for row in lake.rows(f"SELECT {_COLUMNS} FROM releases ORDER BY created_at, name, version")]
+
+
+def find_release(lake: Lake, label: str) -> Release:
+    """The release ``name@version``. Raises with the labels that there are."""
+    name, _, version = label.partition("@")
+    found = lake.rows(f"SELECT {_COLUMNS} FROM releases WHERE name = ? AND version = ?", [name, version])
+    if not found:
+        known = ", ".join(release.label for release in list_releases(lake)) or "none yet"
+        raise CaptionlakeError(f"no release {label!r} in {lake.path}: it has {known}")
+    return Release(*found[0])
+
+
+def create_release(lake: Lake, draft: Draft) -> tuple[Release, bool]:
+    """Write a release, all of it in one transaction. Returns it, and whether it is new.
+
+    The same content under the same name and version is the release that is there already; other content is refused.
+    """
+    _check_complete(lake, draft)
+    name, version = draft.config.name, draft.config.version
+    tables = _rows(lake, draft)
+    content = _content_hash(tables["_items"]["row_sha256"].to_pylist())
+    header = pa.Table.from_pylist(
+        [
+            {
+                "name": name,
+                "version": version,
+                "kind": "images",
+                "snapshot_id": draft.snapshot,
+                "recipe": draft.recipe,
+                "recipe_sha256": hashlib.sha256(draft.recipe.encode()).hexdigest(),
+                "content_sha256": content,
+                "n_items": draft.items.num_rows,
+                "state": "valid",
+                "created_at": datetime.now(UTC),
+            }
+        ]
+    )
+
+    def change(connection: duckdb.DuckDBPyConnection) -> bool:
+        there = connection.execute(
+            "SELECT content_sha256 FROM releases WHERE name = ? AND version = ?", [name, version]
+        ).fetchone()
+        if there is not None:
+            if there[0] == content:
+                return False
+            raise CaptionlakeError(
+                f"release {name}@{version} is there already with other content ({there[0][:12]}, now {content[:12]}): "
+                "give [release] a new version"
+            )
+        connection.execute("INSERT INTO releases BY NAME FROM _release")
+        for table in ("items", "captions"):
+            connection.execute(
+                f"INSERT INTO release_{table} BY NAME SELECT $name AS name, $version AS version, * FROM _{table}",
+                {"name": name, "version": version},
+            )
+        connection.execute(
+            "INSERT INTO exclusions BY NAME SELECT $name AS name, $version AS version, * FROM _exclusions",
+            {"name": name, "version": version},
+        )
+        return True
+
+    with lake.registered(_release=header, _exclusions=draft.exclusions, **tables):
+        new = lake.commit(change)
+    return find_release(lake, f"{name}@{version}"), new
+
+
+def _check_complete(lake: Lake, draft: Draft) -> None:
+    """Every image row at the snapshot is an item or an exclusion, once."""
+    with lake.registered(_chosen=draft.items, _left=draft.exclusions):
+        wrong = lake.value(
+            "SELECT count(*) FROM (SELECT source, source_key FROM _chosen UNION ALL SELECT source, source_key FROM _left) c "
+            f"FULL JOIN (SELECT source, source_key, 1 AS there FROM images AT (VERSION => {draft.snapshot:d})) i "
+            "USING (source, source_key) GROUP BY source, source_key HAVING count(*) <> 1 OR count(there) <> 1 LIMIT 1"
+        )
+        total = lake.value(f"SELECT count(*) FROM images AT (VERSION => {draft.snapshot:d})")
+    if wrong or total != draft.items.num_rows + draft.exclusions.num_rows:
+        raise CaptionlakeError(
+            "the choice for the release does not account for every image once: please report this with the recipe as a bug"
+        )
+
+
+def _rows(lake: Lake, draft: Draft) -> dict[str, pa.Table]:
+    """``_items`` in order of source and key with positions and row hashes, and ``_captions``, which refer to captions by id."""
+    with lake.registered(_chosen=draft.items):
+        connection = lake.connection
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE chosen AS SELECT row_number() OVER (ORDER BY source, source_key) - 1 AS position, "
+            "source, source_key, image_id, split FROM _chosen"
+        )
+        query = files("captionlake.lake").joinpath("sql/draft_captions.sql").read_text()
+        connection.execute(query.replace(":snapshot", str(draft.snapshot)), {"producers": draft.producers})
+    captions = lake.arrow("SELECT position, ordinal, caption_id, role FROM draft_captions ORDER BY position, ordinal")
+    items = []
+    rows = lake.connection.execute(
+        "SELECT position, source, source_key, image_id, split, texts FROM chosen LEFT JOIN ("
+        "SELECT position, list([role, text] ORDER BY ordinal) AS texts FROM draft_captions GROUP BY position"
+        ") USING (position) ORDER BY position"
+    )
+    with progress("release", draft.items.num_rows) as advance:
+        while chunk := rows.fetchmany(_CHUNK):
+            for position, source, key, image_id, split, texts in chunk:
+                digest = row_hash(source, key, image_id, split, texts or [])
+                items.append((position, source, key, image_id, split, digest))
+            advance(len(chunk))
+    columns = list(zip(*items, strict=True)) if items else [[]] * len(ITEMS)
+    return {
+        "_items": pa.table([pa.array(c, f.type) for c, f in zip(columns, ITEMS, strict=True)], ITEMS),
+        "_captions": captions,
+    }
+
+
+def row_hash(source: str, source_key: str, image_id: str, split: str, texts: list[list[str]]) -> str:
+    """The hash of one row; ``texts`` are pairs of role and text in order."""
+    content = [source, source_key, image_id, split, texts]
+    return hashlib.sha256(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+
+
+def _content_hash(row_hashes: list[str]) -> str:
+    content = hashlib.sha256()
+    for digest in row_hashes:
+        content.update(f"{digest}\n".encode())
+    return content.hexdigest()
+
+
+@dataclass(slots=True)
+class Verification:
+    """What ``verify_release`` found. ``problems`` holds the first hundred, ``n_problems`` counts them all."""
+
+    label: str
+    n_items: int
+    n_pictures: int
+    content_sha256: str
+    n_problems: int
+    problems: list[str]
+
+
+def verify_release(lake: Lake, label: str) -> Verification:
+    """Recompute every hash of a release: pictures from their bytes, rows from the captions, the whole from the rows."""
+    release = find_release(lake, label)
+    found = _Problems()
+    digests: list[str] = []
+    rows = lake.connection.cursor().execute(
+        files("captionlake.lake").joinpath("sql/verify_rows.sql").read_text(),
+        {"name": release.name, "version": release.version},
+    )
+    with progress(f"verify {label}", release.n_items * 2) as advance:
+        while chunk := rows.fetchmany(_CHUNK):
+            for position, source, key, image_id, split, stored, texts in chunk:
+                digest = row_hash(source, key, image_id, split, texts or [])
+                digests.append(digest)
+                if digest != stored:
+                    found.add(f"row {position} ({source}:{key}): its captions or keys are not those of the release")
+            advance(len(chunk))
+        if len(digests) != release.n_items or _content_hash(digests) != release.content_sha256:
+            found.add(f"the content hash of {len(digests):,} rows is not the release's {release.content_sha256}")
+        n_pictures = 0
+        for image_ids in _release_pictures(lake, release):
+            n_pictures += len(image_ids)
+            for problem in lake.damaged(image_ids):
+                found.add(problem)
+            advance(len(image_ids))
+    return Verification(label, len(digests), n_pictures, release.content_sha256, found.count, found.first)
+
+
+class _Problems:
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[str] = []
+
+    def add(self, problem: str) -> None:
+        self.count += 1
+        if len(self.first) < 100:
+            self.first.append(problem)
+
+
+def _release_pictures(lake: Lake, release: Release) -> Iterator[list[str]]:
+    cursor: Any = lake.connection.cursor().execute(
+        'SELECT DISTINCT i.shard, i."row", r.image_id FROM lake.release_items r LEFT JOIN lake.images i USING (image_id) '
+        "WHERE r.name = ? AND r.version = ? ORDER BY ALL",
+        [release.name, release.version],
+    )
+    while chunk := cursor.fetchmany(_CHUNK):
+        yield [image_id for _, _, image_id in chunk]

@@ -1,0 +1,84 @@
+"""Tables that users bring: CSV, TSV and JSON Lines, row by row with line numbers."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from captionlake.errors import CaptionlakeError
+
+csv.field_size_limit(16 * 2**20)
+
+
+def read_rows(path: Path, *, required: Iterable[str] = ()) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, row) of a ``.csv``, ``.tsv``, ``.jsonl`` or ``.ndjson`` file.
+
+    ``required`` are alternatives: at least one of these columns must be there. Raises with file and line where the file is not
+    what its name says.
+    """
+    readers = {".csv": _csv, ".tsv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise CaptionlakeError(f"{path} is not a table: give a .csv, .tsv or .jsonl file")
+    try:
+        yield from reader(path, tuple(required))
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1 if path.stat().st_size < 2**30 else "?"
+        raise CaptionlakeError(f"{path} line {line}: not UTF-8: save the file as UTF-8") from error
+    except OSError as error:
+        raise CaptionlakeError(f"{path} cannot be read ({error.strerror}): check its path and rights") from error
+
+
+def _csv(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+        try:
+            header = next(reader, None)
+            if header is None:
+                raise CaptionlakeError(f"{path} is empty: it needs a header line and rows")
+            names = [name.strip() for name in header]
+            _check_columns(path, 1, names, required)
+            if len(set(names)) < len(names):
+                raise CaptionlakeError(f"{path} line 1: a column stands twice in {', '.join(names)}: rename one")
+            for values in reader:
+                if not values:
+                    continue
+                if len(values) != len(names):
+                    raise CaptionlakeError(
+                        f"{path} line {reader.line_num}: {len(values)} fields where the header has {len(names)}: "
+                        "quote fields that hold the separator"
+                    )
+                yield reader.line_num, dict(zip(names, values, strict=True))
+        except csv.Error as error:
+            raise CaptionlakeError(f"{path} line {reader.line_num}: {error}: mend the line") from error
+
+
+def _json_lines(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open(encoding="utf-8-sig") as file:
+        empty = True
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise CaptionlakeError(
+                    f"{path} line {number}: not JSON ({error}): one object a line is expected"
+                ) from error
+            if not isinstance(row, dict):
+                raise CaptionlakeError(f"{path} line {number}: not a JSON object: one object a line is expected")
+            if empty:
+                _check_columns(path, number, list(row), required)
+            empty = False
+            yield number, row
+        if empty:
+            raise CaptionlakeError(f"{path} is empty: it needs one JSON object a line")
+
+
+def _check_columns(path: Path, line: int, names: list[str], required: tuple[str, ...]) -> None:
+    if required and not set(required) & set(names):
+        wanted = " or ".join(f"`{name}`" for name in required)
+        raise CaptionlakeError(
+            f"{path} line {line}: no column {wanted} (columns: {', '.join(names)}): rename the column"
+        )

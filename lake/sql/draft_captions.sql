@@ -1,0 +1,12 @@
+-- The captions of the chosen rows by the producers named, in a fixed order. A caption of a source's own text belongs to its row alone;
+-- one made from the picture belongs to every row of that picture.
+CREATE OR REPLACE TEMP TABLE draft_captions AS
+SELECT chosen.position,
+       (row_number() OVER (PARTITION BY chosen.position
+                           ORDER BY c.producer, c.kind, (c.params->>'ordinal')::INTEGER, c.text, c.caption_id) - 1)::INTEGER AS ordinal,
+       c.caption_id, c.kind AS role, c.text
+FROM chosen
+JOIN captions AT (VERSION => :snapshot) c
+  ON c.image_id = chosen.image_id
+ AND (c.source IS NULL OR (c.source = chosen.source AND c.source_key = chosen.source_key))
+WHERE list_contains($producers, c.producer)

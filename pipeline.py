@@ -1,0 +1,223 @@
+"""A recipe, step by step. Each step does only what is missing in the lake, so a run can be killed and started again."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from captionlake.errors import CaptionlakeError
+from captionlake.lake import Lake
+from captionlake.recipe import Recipe
+
+if TYPE_CHECKING:
+    from captionlake.curation.selection import Selection
+
+
+class Step(StrEnum):
+    """The steps of a run, in order."""
+
+    INGEST = "ingest"
+    EMBED = "embed"
+    DEDUPE = "dedupe"
+    SELECT = "select"
+    CAPTION = "caption"
+    RELEASE = "release"
+    CARD = "card"
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What one step did: a line for people, counts for programs, seconds."""
+
+    step: Step
+    said: str
+    counts: dict[str, Any]
+    seconds: float
+
+
+@dataclass(slots=True)
+class RunReport:
+    """All steps that ran, and where the card is."""
+
+    lake: Path
+    steps: list[StepReport] = field(default_factory=list)
+    release: str | None = None
+    card: Path | None = None
+
+
+def run(recipe: Recipe, *, until: Step | None = None, tell: Callable[[StepReport], None] = lambda _: None) -> RunReport:
+    """Work a recipe off, up to and with the step ``until``. ``tell`` hears of each step as it ends."""
+    if not (recipe.lake / "catalog.sqlite").exists():
+        with suppress(FileExistsError):
+            Lake.init(recipe.lake).close()
+    report = RunReport(recipe.lake)
+    with Lake.open(recipe.lake) as lake:
+        started = time.monotonic()
+        for step, said, counts in _Run(lake, recipe, report).steps():
+            done = StepReport(step, said, counts, round(time.monotonic() - started, 2))
+            report.steps.append(done)
+            tell(done)
+            if step == until and not _goes_on(step, recipe, report):
+                break
+            started = time.monotonic()
+    return report
+
+
+def _goes_on(step: Step, recipe: Recipe, report: RunReport) -> bool:
+    """A step of several parts goes on: ingest has one part a source."""
+    return step == Step.INGEST and len(report.steps) < len(recipe.ingest)
+
+
+class _Run:
+    def __init__(self, lake: Lake, recipe: Recipe, report: RunReport) -> None:
+        self.lake = lake
+        self.recipe = recipe
+        self.report = report
+        self.model_id: str | None = None
+
+    def steps(self) -> Iterator[tuple[Step, str, dict[str, Any]]]:
+        recipe = self.recipe
+        for config in recipe.ingest:
+            from captionlake.lake.ingest import ingest
+            from captionlake.lake.ingest_report import ingest_line
+
+            counts = asdict(ingest(self.lake, config))
+            yield Step.INGEST, ingest_line(counts), counts
+        if recipe.embed is not None:
+            yield self._embed()
+            if recipe.select is not None and recipe.select.duplicate_threshold is not None:
+                yield self._dedupe(recipe.select.duplicate_threshold)
+        if recipe.select is None:
+            return
+        selection = self.select()
+        yield Step.SELECT, *_select_said(selection)
+        if recipe.caption is not None:
+            yield self._caption(selection)
+        if recipe.release is not None:
+            yield self._release(selection)
+            if recipe.card is not None:
+                yield self._card()
+
+    def _embed(self) -> tuple[Step, str, dict[str, Any]]:
+        from captionlake.curation.embedding import embed
+
+        assert self.recipe.embed is not None
+        counts = embed(self.lake, self.recipe.embed)
+        self.model_id = counts.model_id
+        return (
+            Step.EMBED,
+            f"{counts.embedded:,} embedded, {counts.present:,} present; {counts.model_id}",
+            asdict(counts),
+        )
+
+    def _dedupe(self, threshold: float) -> tuple[Step, str, dict[str, Any]]:
+        from captionlake.curation.similarity import find_pairs
+
+        assert self.model_id is not None
+        counts = find_pairs(self.lake, self.model_id, threshold)
+        return (
+            Step.DEDUPE,
+            f"{counts.pairs:,} pairs of cosine >= {threshold:g} among {counts.images:,} pictures",
+            asdict(counts),
+        )
+
+    def select(self) -> "Selection":
+        """The choice that the recipe makes of the lake as it is now."""
+        from captionlake.curation.selection import select
+
+        assert self.recipe.select is not None
+        captioned_by = self.recipe.caption.captioner if self.recipe.caption is not None else None
+        return select(
+            self.lake,
+            self.recipe.select,
+            model_id=self.model_id,
+            captioned_by=captioned_by,
+            snapshot=self.lake.snapshot(),
+        )
+
+    def _caption(self, selection: "Selection") -> tuple[Step, str, dict[str, Any]]:
+        from captionlake.models.source_captions import count_source_captions
+
+        keys = selection.items.select("source", "source_key").to_arrow()
+        counts = count_source_captions(self.lake, keys, selection.snapshot)
+        said = f"{counts.captioned:,} of {counts.rows:,} rows have the sources' own texts: {counts.captions:,} captions"
+        return Step.CAPTION, f"{said}, {counts.mean_chars:g} characters on average", asdict(counts)
+
+    def _release(self, selection: "Selection") -> tuple[Step, str, dict[str, Any]]:
+        from captionlake.lake.releases import Draft, create_release
+        from captionlake.lake.runs import note_run
+
+        assert self.recipe.release is not None
+        draft = Draft(
+            config=self.recipe.release,
+            recipe=self.recipe.text,
+            snapshot=selection.snapshot,
+            items=_with_split(selection),
+            exclusions=selection.exclusions.to_arrow(),
+            producers=[self.recipe.caption.captioner if self.recipe.caption is not None else "source"],
+        )
+        release, new = create_release(self.lake, draft)
+        self.report.release = release.label
+        counts = {"n_items": release.n_items, "content_sha256": release.content_sha256, "new": new}
+        if new:
+            note_run(self.lake, "release", target=release.label, detail={}, counts=counts)
+        said = f"{release.label}: {release.n_items:,} items, content {release.content_sha256[:12]}"
+        return Step.RELEASE, said + ("" if new else " (there already, the same)"), counts
+
+    def _card(self) -> tuple[Step, str, dict[str, Any]]:
+        from captionlake.cards.dataset_card import write_card
+
+        assert self.report.release is not None and self.recipe.card is not None
+        folder = self.recipe.card_folder()
+        written = write_card(self.lake, self.report.release, folder)
+        self.report.card = folder / "README.md"
+        return Step.CARD, f"{written.facts} facts, each with its query", {"card": str(self.report.card)}
+
+
+def _with_split(selection: "Selection") -> pa.Table:
+    items: pa.Table = selection.items.select("source", "source_key", "image_id").to_arrow()
+    return items.append_column("split", pa.array(["train"] * items.num_rows, pa.string()))
+
+
+def _select_said(selection: "Selection") -> tuple[str, dict[str, Any]]:
+    reasons = dict(selection.exclusions.group_by("reason").len().sort("reason").iter_rows())
+    short = int(selection.quotas["shortfall"].sum())
+    left = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+    said = f"{len(selection.items):,} chosen, {len(selection.exclusions):,} left out" + (f" ({left})" if left else "")
+    counts = {"items": len(selection.items), "excluded": reasons, "shortfall": short}
+    return said + (f"; {short:,} short of the quotas" if short else ""), counts
+
+
+def plan(recipe: Recipe) -> "Selection":
+    """What the recipe would choose of the lake now, without writing anything. Raises where an earlier step is missing."""
+    with Lake.open(recipe.lake) as lake:
+        return _chooser(lake, recipe).select()
+
+
+def create_release(recipe: Recipe) -> RunReport:
+    """The steps select, caption, release and card alone, of the lake as it is."""
+    if recipe.release is None:
+        raise CaptionlakeError(f"{recipe.path} has no [release]: add one with a name and a version")
+    with Lake.open(recipe.lake) as lake:
+        job = _chooser(lake, recipe)
+        job.recipe = replace(recipe, ingest=[], embed=None)
+        for step, said, counts in job.steps():
+            job.report.steps.append(StepReport(step, said, counts, 0.0))
+        return job.report
+
+
+def _chooser(lake: Lake, recipe: Recipe) -> _Run:
+    """A run that can choose without embedding: it knows the model by its name."""
+    if recipe.select is None:
+        raise CaptionlakeError(f"{recipe.path} has no [select]: add one to choose by")
+    job = _Run(lake, recipe, RunReport(recipe.lake))
+    if recipe.embed is not None:
+        from captionlake.curation.embedding import model_id
+
+        job.model_id = model_id(recipe.embed)
+    return job

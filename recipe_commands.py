@@ -1,0 +1,92 @@
+"""Commands that take a recipe: run, select, release create."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from captionlake.lake.options import emit, json_option, table
+from captionlake.lake.release_commands import release
+
+if TYPE_CHECKING:
+    from captionlake.pipeline import RunReport, StepReport
+
+STEPS = ("ingest", "embed", "dedupe", "select", "caption", "release", "card")
+_RECIPE = click.argument("recipe", type=click.Path(path_type=Path, dir_okay=False))
+
+
+@click.command()
+@_RECIPE
+@click.option("--until", type=click.Choice(STEPS), help="Stop after this step.")
+@json_option
+def run(recipe: Path, until: str | None, as_json: bool) -> None:
+    """Work a RECIPE off: ingest, embed, dedupe, select, caption, release, card.
+
+    Run it again after an interruption: each step does only what is missing.
+    """
+    from captionlake.pipeline import Step
+    from captionlake.pipeline import run as work_off
+    from captionlake.recipe import load_recipe
+
+    def tell(report: "StepReport") -> None:
+        click.echo(f"{report.step}: {report.said} ({report.seconds:.1f} s)", err=True)
+
+    report = work_off(load_recipe(recipe), until=Step(until) if until else None, tell=tell)
+    emit(as_json, _data(report), _text(report))
+
+
+@click.command()
+@_RECIPE
+@click.option("--plan", is_flag=True, help="Show what each quota wants, what there is, and what is short (the default).")
+@json_option
+def select(recipe: Path, plan: bool, as_json: bool) -> None:
+    """What a RECIPE would choose of its lake now; writes nothing. `run` and `release create` keep the choice."""
+    from captionlake.pipeline import plan as choose
+    from captionlake.recipe import load_recipe
+
+    selection = choose(load_recipe(recipe))
+    names = ["collection", "subset", "wanted", "available", "taken", "shortfall"]
+    quotas = selection.quotas.select(names).rows()
+    left = selection.exclusions.group_by("reason").len().sort("reason").rows()
+    data = {
+        "snapshot": selection.snapshot,
+        "items": len(selection.items),
+        "quotas": [dict(zip(names, row, strict=True)) for row in quotas],
+        "excluded": dict(left),
+    }
+    shown = [[c, s, "all" if wanted is None else wanted, *rest] for c, s, wanted, *rest in quotas]
+    parts = [table(names, shown)] if shown else ["no quotas: all that survives is taken"]
+    parts += [table(["left out for", "images"], [list(row) for row in left])] if left else []
+    emit(as_json, data, "\n\n".join([*parts, f"{len(selection.items):,} images chosen"]))
+
+
+@release.command()
+@_RECIPE
+@json_option
+def create(recipe: Path, as_json: bool) -> None:
+    """Make the release of a RECIPE from its lake as it is: select, caption, release, card; nothing is fetched or embedded."""
+    from captionlake.pipeline import create_release
+    from captionlake.recipe import load_recipe
+
+    report = create_release(load_recipe(recipe))
+    emit(as_json, _data(report), _text(report))
+
+
+def _data(report: "RunReport") -> dict[str, Any]:
+    return asdict(report)
+
+
+def _text(report: "RunReport") -> str:
+    """The table of steps, and where the card is."""
+    rows: list[list[object]] = [[step.step.value, step.said, f"{step.seconds:.1f} s"] for step in report.steps]
+    rows.append(["total", "", f"{sum(step.seconds for step in report.steps):.1f} s"])
+    parts = [table(["step", "what it did", "time"], rows), f"lake: {report.lake}"]
+    if report.release is not None:
+        parts.append(f"release: {report.release}")
+    if report.card is not None:
+        parts.append(f"card: {report.card}")
+    return "\n".join(parts)
+
+
+commands: list[click.Command] = [run, select]

@@ -1,0 +1,70 @@
+"""What many tests use: real photographs from installed packages, and lakes made of them."""
+
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+
+def jpeg(image: Image.Image, quality: int = 90) -> bytes:
+    """The picture as JPEG bytes, the same each time."""
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def photographs() -> dict[str, Image.Image]:
+    """Photographs of scikit-image and scikit-learn by name."""
+    import skimage.data
+    from sklearn.datasets import load_sample_image
+
+    pictures = {
+        name: getattr(skimage.data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket", "hubble_deep_field")
+    }
+    pictures |= {"china": load_sample_image("china.jpg"), "flower": load_sample_image("flower.jpg")}
+    return {name: Image.fromarray(np.asarray(array)) for name, array in pictures.items()}
+
+
+@pytest.fixture(scope="session")
+def tiles(photographs: dict[str, Image.Image]) -> Callable[[int], list[bytes]]:
+    """``tiles(n)``: n different small JPEGs cut from the photographs, always the same ones."""
+
+    def cut(count: int) -> list[bytes]:
+        found: dict[str, bytes] = {}
+        size, step = 64, 21
+        for top in range(0, 400, step):
+            for left in range(0, 400, step):
+                for image in photographs.values():
+                    if left + size <= image.width and top + size <= image.height:
+                        data = jpeg(image.crop((left, top, left + size, top + size)))
+                        found.setdefault(hashlib.sha256(data).hexdigest(), data)
+                if len(found) >= count:
+                    return list(found.values())[:count]
+        raise AssertionError(f"only {len(found)} tiles")
+
+    return cut
+
+
+@pytest.fixture
+def tile_folder(tmp_path: Path, tiles: Callable[[int], list[bytes]]) -> Callable[[int], Path]:
+    """``tile_folder(n)``: a folder of n small JPEGs with a metadata.csv of captions."""
+
+    def make(count: int) -> Path:
+        folder = tmp_path / "tiles"
+        folder.mkdir()
+        lines = ["file_name,caption,license,author,mood"]
+        for number, data in enumerate(tiles(count)):
+            (folder / f"{number:05d}.jpg").write_bytes(data)
+            lines.append(f"{number:05d}.jpg,Tile number {number} of a photograph,CC0-1.0,Somebody,mood {number % 3}")
+        (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
+        return folder
+
+    return make
