@@ -1,0 +1,104 @@
+"""Which rows are dropped as duplicates, and whom each is a duplicate of.
+
+Rows are ranked, and taken in rank order; a row is dropped if and only if a row already kept is similar enough to it,
+so a dropped picture is itself at least threshold similar to its keeper: duplicates are not chained. Rows of one
+picture (the same bytes) are similar by 1. All rows of a picture share its fate, but for the best ranked row of a kept
+one.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+SCHEMA = {
+    "source": pl.String,
+    "source_key": pl.String,
+    "keeper_source": pl.String,
+    "keeper_key": pl.String,
+    "similarity": pl.Float64,
+    "same_bytes": pl.Boolean,
+}
+
+
+def find_duplicates(rows: pl.DataFrame, pairs: pl.DataFrame, keep_order: Sequence[str]) -> pl.DataFrame:
+    """The rows to drop, each with its keeper: the most similar kept row ahead of it, ties to the better ranked.
+
+    ``rows``: source, source_key (together the key), image_id, collection, pixels. ``pairs``: image_id, other_id,
+    similarity, all at or above the threshold, each pair once. Rank: place of the collection in ``keep_order``
+    (unnamed ones last), more pixels, image_id, source, source_key. Only rows that occur in a pair, or share their
+    picture, cost time beyond one scan.
+    """
+    present = rows.select("image_id").unique()
+    pairs = pairs.join(present, on="image_id", how="semi").join(
+        present, left_on="other_id", right_on="image_id", how="semi"
+    )
+    ranked = _ranked(rows, pairs, keep_order)
+    pictures = ranked.group_by("image_id").agg(pl.col("rank").min().alias("best"))
+    dropped = _dropped_ranks(pairs, pictures, ranked.height)
+    marked = ranked.join(pictures.with_columns(gone=pl.Series(dropped[pictures["best"].to_numpy()])), on="image_id")
+    kept = marked.filter(~pl.col("gone") & (pl.col("rank") == pl.col("best"))).select(
+        pl.col("image_id").alias("keeper_id"),
+        pl.col("rank").alias("keeper_rank"),
+        pl.col("source").alias("keeper_source"),
+        pl.col("source_key").alias("keeper_key"),
+    )
+    same = marked.filter(~pl.col("gone") & (pl.col("rank") != pl.col("best"))).join(
+        kept, left_on="image_id", right_on="keeper_id"
+    )
+    similar = (
+        marked.filter("gone")
+        .join(_both_ways(pairs), on="image_id")
+        .join(kept, on="keeper_id")
+        .filter(pl.col("keeper_rank") < pl.col("rank"))
+        .sort(["similarity", "keeper_rank"], descending=[True, False])
+        .unique("rank", keep="first", maintain_order=True)
+    )
+    found = pl.concat(
+        [
+            same.with_columns(similarity=pl.lit(1.0), same_bytes=pl.lit(True)).select(list(SCHEMA)),
+            similar.with_columns(same_bytes=pl.lit(False)).select(list(SCHEMA)),
+        ]
+    )
+    return found.cast(SCHEMA).sort(["source", "source_key"])  # type: ignore[arg-type]
+
+
+def _ranked(rows: pl.DataFrame, pairs: pl.DataFrame, keep_order: Sequence[str]) -> pl.DataFrame:
+    """The rows that can be duplicates, in rank order, numbered from 0."""
+    paired = pl.concat([pairs["image_id"], pairs["other_id"].alias("image_id")]).unique().to_frame()
+    shared = rows.group_by("image_id").len().filter(pl.col("len") > 1).select("image_id")
+    involved = rows.join(pl.concat([paired, shared]).unique(), on="image_id", how="semi")
+    place = pl.col("collection").replace_strict(
+        {name: at for at, name in enumerate(keep_order)}, default=len(keep_order), return_dtype=pl.Int64
+    )
+    return (
+        involved.with_columns(place=place if keep_order else pl.lit(0, pl.Int64))
+        .sort(["place", "pixels", "image_id", "source", "source_key"], descending=[False, True, False, False, False])
+        .with_row_index("rank")
+        .with_columns(pl.col("rank").cast(pl.Int64))
+    )
+
+
+def _dropped_ranks(pairs: pl.DataFrame, pictures: pl.DataFrame, n_ranks: int) -> npt.NDArray[np.bool_]:
+    """Whether the picture whose best row has rank k is dropped: the greedy pass, over pictures that are in a pair."""
+    dropped = np.zeros(n_ranks, dtype=bool)
+    ranks = pairs.join(pictures, on="image_id").join(pictures, left_on="other_id", right_on="image_id", suffix="_other")
+    a, b = ranks["best"].to_numpy(), ranks["best_other"].to_numpy()
+    earlier, later = np.minimum(a, b), np.maximum(a, b)
+    order = np.argsort(earlier, kind="stable")
+    earlier, later = earlier[order], later[order]
+    nodes, starts, lengths = np.unique(earlier, return_index=True, return_counts=True)
+    ends = starts + lengths
+    for node, start, end in zip(nodes.tolist(), starts.tolist(), ends.tolist(), strict=True):
+        if not dropped[node]:
+            dropped[later[start:end]] = True
+    return dropped
+
+
+def _both_ways(pairs: pl.DataFrame) -> pl.DataFrame:
+    """image_id, keeper_id, similarity: each pair from either side."""
+    columns = ["image_id", "keeper_id", "similarity"]
+    one = pairs.select("image_id", pl.col("other_id").alias("keeper_id"), "similarity")
+    other = pairs.select(pl.col("other_id").alias("image_id"), pl.col("image_id").alias("keeper_id"), "similarity")
+    return pl.concat([one.select(columns), other.select(columns)])
