@@ -1,6 +1,7 @@
 """The one base class of errors, and the lazy import of optional packages.
 
-A message is one line: what is wrong, where, and what to do next. The command line prints it after ``error:`` and exits 1.
+A message is one line: what is wrong, where, and what to do next. The command line prints it after ``error:`` and exits 1;
+an error with several problems has a list ``lines``, and each is printed so.
 """
 
 import importlib

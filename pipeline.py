@@ -92,7 +92,7 @@ class _Run:
             yield self._embed()
             if recipe.select is not None and recipe.select.duplicate_threshold is not None:
                 yield self._dedupe(recipe.select.duplicate_threshold)
-        if recipe.select is None:
+        if recipe.select is None and recipe.release is None:
             return
         selection = self.select()
         yield Step.SELECT, *_select_said(selection)
@@ -127,10 +127,10 @@ class _Run:
         )
 
     def select(self) -> "Selection":
-        """The choice that the recipe makes of the lake as it is now."""
+        """The choice that the recipe makes of the lake as it is now; without a [select], all but the same bytes again."""
+        from captionlake.curation.select_config import SelectConfig
         from captionlake.curation.selection import select
 
-        assert self.recipe.select is not None
         captioned_by = self.recipe.caption.captioner if self.recipe.caption is not None else None
         return select(
             self.lake,
@@ -213,10 +213,8 @@ def create_release(recipe: Recipe) -> RunReport:
 
 def _chooser(lake: Lake, recipe: Recipe) -> _Run:
     """A run that can choose without embedding: it knows the model by its name."""
-    if recipe.select is None:
-        raise CaptionlakeError(f"{recipe.path} has no [select]: add one to choose by")
     job = _Run(lake, recipe, RunReport(recipe.lake))
-    if recipe.embed is not None:
+    if recipe.embed is not None and recipe.select is not None and recipe.select.duplicate_threshold is not None:
         from captionlake.curation.embedding import model_id
 
         job.model_id = model_id(recipe.embed)

@@ -6,7 +6,7 @@ SELECT chosen.position,
                            ORDER BY c.producer, c.kind, (c.params->>'ordinal')::INTEGER, c.text, c.caption_id) - 1)::INTEGER AS ordinal,
        c.caption_id, c.kind AS role, c.text
 FROM chosen
-JOIN captions AT (VERSION => :snapshot) c
+JOIN captions c AT (VERSION => :snapshot)
   ON c.image_id = chosen.image_id
  AND (c.source IS NULL OR (c.source = chosen.source AND c.source_key = chosen.source_key))
 WHERE list_contains($producers, c.producer)

@@ -1,0 +1,38 @@
+"""What one ingest is told: the source, its files, and what to say about them. ``[[ingest]]`` of a recipe."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, StrictBool
+from pydantic.dataclasses import dataclass
+
+from captionlake.lake.guard import FetchPolicy
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+class IngestConfig:
+    """One source's files and options. What is None falls back to what the source itself says.
+
+    ``collection`` is the name that quotas use. ``limit`` takes the first rows alone. ``license`` is
+    of the source's pictures where they have none of their own, ``caption_license`` of its texts. ``redistribute`` says what of the
+    pictures may be passed on: their bytes, their URLs, or nothing.
+    """
+
+    source: Text
+    inputs: list[Text] = Field(default_factory=list)
+    archives: list[Text] = Field(default_factory=list)
+    subset: Text | None = None
+    collection: Text | None = None
+    limit: Annotated[int, Field(strict=True, gt=0, le=1_000_000_000)] | None = None
+    allow_private_hosts: StrictBool = False
+    retry_failed: StrictBool = False
+    license: Text | None = None
+    license_url: Text | None = None
+    caption_license: Text | None = None
+    redistribute: Literal["bytes", "urls", "none"] | None = None
+    title: Text | None = None
+    homepage: Text | None = None
+    citation: Text | None = None
+    author: Text | None = None
+    fetch: FetchPolicy = Field(default_factory=FetchPolicy)

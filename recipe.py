@@ -1,0 +1,266 @@
+"""A recipe: the TOML file that says which data set to make. Every problem is reported at once, each with its line.
+
+Relative paths in a recipe are relative to its file; in the ``Recipe`` they are absolute. The text is kept as read.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from captionlake.cards.card_config import CardConfig, card_folder
+from captionlake.curation.model import EmbedConfig
+from captionlake.curation.select_config import SelectConfig
+from captionlake.errors import CaptionlakeError
+from captionlake.lake.ingest_config import IngestConfig
+from captionlake.lake.options import printable
+from captionlake.lake.release_config import ReleaseConfig
+from captionlake.models.caption_config import CaptionConfig
+from captionlake.recipe_check import Check, did_you_mean
+from captionlake.recipe_lines import Step, places
+
+_MAX_BYTES = 2**18
+_MAX_DOTS = 200  # in a row: tomllib needs the square of a dotted key's parts in memory
+_NUMBERS = range(-(2**63), 2**63)  # what TOML promises to hold
+_DEEPEST = 16  # no key of a recipe lies deeper
+_TABLES: dict[str, Any] = {
+    "lake": str,
+    "ingest": list[IngestConfig],
+    "embed": EmbedConfig,
+    "select": SelectConfig,
+    "caption": CaptionConfig,
+    "release": ReleaseConfig,
+    "card": CardConfig,
+}
+_NOT_YET = {"publish": "publishing to the Hub"}
+
+
+class RecipeError(CaptionlakeError):
+    """All that is wrong with one recipe.
+
+    ``problems``: one line each, in the order of the recipe's lines. ``lines``: the same, the recipe's path before each.
+    """
+
+    def __init__(self, path: Path, problems: Iterable[str]) -> None:
+        self.path = path
+        self.problems = [printable(problem) for problem in problems]
+        self.lines = [f"{printable(path)}: {problem}" for problem in self.problems]
+        count = f"{len(self.problems)} problems: " if len(self.problems) > 1 else ""
+        super().__init__(f"{printable(path)}: {count}{'; '.join(self.problems)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """A recipe without problems; a step left out is None (``ingest``: empty). ``text.encode()`` is the file's bytes."""
+
+    path: Path
+    text: str
+    lake: Path
+    ingest: list[IngestConfig]
+    embed: EmbedConfig | None
+    select: SelectConfig | None
+    caption: CaptionConfig | None
+    release: ReleaseConfig | None
+    card: CardConfig | None
+
+    def card_folder(self) -> Path:
+        """The folder of the card: the one named, or one beside the lake."""
+        if self.card is not None and self.card.output is not None:
+            return Path(self.card.output)
+        if self.release is None:
+            raise CaptionlakeError(f"{self.path} has no [release]: a card describes one, add it")
+        return card_folder(self.lake, self.release.name, self.release.version)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and check the recipe in ``path``. Raises ``RecipeError`` with every problem found."""
+    path = Path(path)
+    text = _read(path)
+    toml = text.removeprefix("\ufeff")
+    check = Check(_parse(path, toml), places(toml), _TABLES)
+    _check_numbers(check)
+    if not check.problems():  # a number that no message can hold ends it here
+        _not_yet(check)
+        check.keys()
+        found = check.values()
+        _check_tables(check)
+        _check_ingest(check, path.parent)
+        _check_lake(check, path.parent)
+    if check.problems():
+        raise RecipeError(path, check.problems())
+    return _recipe(path, text, found)
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise RecipeError(path, ["over 256 KiB: too large for a recipe, put long lists into files of their own"])
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise RecipeError(path, [f"line {line}: not UTF-8: save the file as UTF-8"]) from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise RecipeError(path, [f"cannot be read ({why}): give the path of a recipe, a .toml file"]) from error
+    if not text.removeprefix("\ufeff").strip():
+        raise RecipeError(path, ['empty: start with  lake = "lake"  and add the steps to run'])
+    return text
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    for number, row in enumerate(text.split("\n"), 1):
+        if max(part.count(".") for part in re.split(r"[][{},=#]", row)) > _MAX_DOTS:
+            raise RecipeError(path, [f"line {number}: a key of over {_MAX_DOTS} parts: a recipe needs three"])
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", str(error), re.DOTALL)
+        what, line = (found[1], found[2]) if found else (str(error), None)
+        what = {"Cannot overwrite a value": "this key stands twice"}.get(what, what[:1].lower() + what[1:])
+        raise RecipeError(path, [f"line {line or text.rstrip().count(chr(10)) + 1}: not TOML: {what}"]) from error
+    except ValueError as error:  # Python refuses to convert thousands of digits
+        digits = re.search(r"[0-9_]{4300,}", text)
+        line = text.count("\n", 0, digits.start()) + 1 if digits else 1
+        raise RecipeError(path, [f"line {line}: a number beyond 64 bits: write a smaller one"]) from error
+    except RecursionError as error:
+        raise RecipeError(path, ["tables or lists lie too deep in one another: a recipe needs three levels"]) from error
+
+
+def _check_numbers(check: Check) -> None:
+    """Whole numbers beyond 64 bits: neither the database nor an error message could take them."""
+    pending: list[tuple[tuple[Step, ...], Any]] = [((), check.data)]
+    while pending:
+        path, value = pending.pop()
+        if isinstance(value, int) and value not in _NUMBERS:
+            check.add(path, "a number beyond 64 bits: write a smaller one")
+        if len(path) < _DEEPEST:
+            items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+            pending += [((*path, step), below) for step, below in items]
+
+
+def _not_yet(check: Check) -> None:
+    for name, what in _NOT_YET.items():
+        if name in check.data:
+            check.add((name,), f"[{name}]: {what} is not in this version, take the table out")
+            del check.data[name]
+
+
+def _check_lake(check: Check, folder: Path) -> None:
+    name = check.data.get("lake")
+    if name is None:
+        check.missing((), "lake", note=': start the recipe with  lake = "lake"  (the folder of the lake)')
+    elif name == "" or (isinstance(name, str) and "\0" in name):
+        check.add(("lake",), "`lake`: should be the path of a folder")
+    elif isinstance(name, str) and _exists(lake := _absolute(folder, name)) and not lake.is_dir():
+        check.add(("lake",), f"`lake`: {lake} is a file, name a folder")
+
+
+def _check_ingest(check: Check, folder: Path) -> None:
+    """The sources known, and the files on disk."""
+    from captionlake.lake.sources import SOURCES  # brings Polars
+
+    for number, table in enumerate(_dicts(check.data.get("ingest"))):
+        path = ("ingest", number)
+        source, inputs = table.get("source"), table.get("inputs", [])
+        if isinstance(source, str) and source not in SOURCES:
+            check.add((*path, "source"), f"unknown source `{source}`{did_you_mean(source, SOURCES)}")
+        elif isinstance(source, str) and inputs == []:
+            check.add((*path, "inputs"), f"no `inputs` in [[ingest]]: {source} takes {SOURCES[source].takes}")
+        for key in ("inputs", "archives"):
+            for index, name in enumerate(_list(table.get(key))):
+                if isinstance(name, str) and name and not _exists(_absolute(folder, name)):
+                    check.add((*path, key, index), f"no such file or folder: {_absolute(folder, name)}")
+        if isinstance(fetch := table.get("fetch"), dict) and "allow_private_hosts" in fetch:
+            check.add((*path, "fetch", "allow_private_hosts"), "`allow_private_hosts` belongs in [[ingest]] itself")
+
+
+def _check_tables(check: Check) -> None:
+    """What one table needs of another, and the condition as the database reads it."""
+    data = check.data
+    select = data["select"] if isinstance(data.get("select"), dict) else {}
+    if "duplicate_threshold" in select and "embed" not in data:
+        check.add(("select", "duplicate_threshold"), "`duplicate_threshold` in [select] needs embeddings: add [embed]")
+    if "card" in data and "release" not in data:
+        check.add(("card",), "[card] describes a release: add [release] with name and version")
+    where = select.get("where")
+    if isinstance(where, str) and where.strip() and (problem := _where_problem(where)):
+        check.add(("select", "where"), f"`where` in [select]: {problem}")
+
+
+def _where_problem(where: str) -> str | None:
+    from captionlake.curation.selection import PREDICATE_TABLES
+    from captionlake.lake.catalog import create_schema
+    from captionlake.lake.gate import check_predicate
+
+    connection = duckdb.connect(
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "enable_external_access": "false",
+        }
+    )
+    try:
+        connection.execute("ATTACH ':memory:' AS lake; USE lake")
+        create_schema(connection)
+        check_predicate(connection, where, PREDICATE_TABLES)
+    except CaptionlakeError as error:
+        return str(error)
+    finally:
+        connection.close()
+    return None
+
+
+def _recipe(path: Path, text: str, found: dict[str, Any]) -> Recipe:
+    folder = path.parent
+    ingest = [
+        replace(
+            config,
+            inputs=[str(_absolute(folder, name)) for name in config.inputs],
+            archives=[str(_absolute(folder, name)) for name in config.archives],
+        )
+        for config in found.get("ingest", [])
+    ]
+    embed, card = found.get("embed"), found.get("card")
+    if embed is not None and (weights := _absolute(folder, embed.pretrained)).is_dir():
+        embed = replace(embed, pretrained=str(weights))
+    if card is not None and card.output is not None:
+        card = replace(card, output=str(_absolute(folder, card.output)))
+    return Recipe(
+        path=path,
+        text=text,
+        lake=_absolute(folder, found["lake"]),
+        ingest=ingest,
+        embed=embed,
+        select=found.get("select"),
+        caption=found.get("caption"),
+        release=found.get("release"),
+        card=card,
+    )
+
+
+def _absolute(folder: Path, name: str) -> Path:
+    try:
+        return (folder.absolute() / Path(name).expanduser()).resolve()
+    except (OSError, ValueError, RuntimeError):  # a NUL, a loop of links, a ~ without a home: no such file
+        return folder.absolute() / name
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _dicts(value: Any) -> Iterator[dict[str, Any]]:
+    yield from (item if isinstance(item, dict) else {} for item in _list(value))
