@@ -8,7 +8,7 @@ def composition(lake: Lake, release: Release) -> list[tuple[str, str | None, int
     """(collection, subset, items, captions) of a release, by collection and subset."""
     return lake.rows(
         "SELECT i.collection, i.subset, count(*), sum(coalesce(c.n, 0))::BIGINT FROM release_items r "
-        f"JOIN images AT (VERSION => {release.snapshot_id:d}) i USING (source, source_key) "
+        f"JOIN images i AT (VERSION => {release.snapshot_id:d}) USING (source, source_key) "
         "LEFT JOIN (SELECT position, count(*) AS n FROM release_captions WHERE name = $name AND version = $version GROUP BY 1) c "
         "USING (position) WHERE r.name = $name AND r.version = $version GROUP BY ALL ORDER BY ALL",
         {"name": release.name, "version": release.version},
@@ -19,7 +19,7 @@ def excluded(lake: Lake, release: Release) -> list[tuple[str, str, int]]:
     """(collection, reason, images) left out of a release."""
     return lake.rows(
         "SELECT i.collection, e.reason, count(*) FROM exclusions e "
-        f"JOIN images AT (VERSION => {release.snapshot_id:d}) i USING (source, source_key) "
+        f"JOIN images i AT (VERSION => {release.snapshot_id:d}) USING (source, source_key) "
         "WHERE e.name = $name AND e.version = $version GROUP BY ALL ORDER BY ALL",
         {"name": release.name, "version": release.version},
     )

@@ -1,0 +1,204 @@
+"""The decode check: what a picture's bytes are, or why they are no picture; and the picture as a viewer shows it."""
+
+import functools
+import importlib
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from captionlake.lake.reasons import FailureReason
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# Pillow knows more than forty formats, some of which run other programs. Phones' MPO files open as JPEG.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+MAX_PIXELS = 89_478_485  # Pillow's own threshold of suspicion: 340 MiB once decoded. Pillow refuses twice that itself.
+_ORIENTATION = 0x0112  # the EXIF tag
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Facts of a picture that was decoded whole.
+
+    ``width`` and ``height`` are as displayed, after the EXIF turn. ``format`` is Pillow's name in upper case (MPO
+    counts as JPEG). ``phash`` is ImageHash's phash as 64 bits, the first row's first bit the highest, of the displayed
+    picture in gray after ``resize((32, 32), LANCZOS, reducing_gap=3.0)``. That is the size phash works on; the reduction
+    by whole pixels before it makes the hash a fifth of the work (1.07 ms to 0.19 ms at 640 x 480, where decoding takes
+    1.0 ms). Of 48 photographs and textures tried, 41 hash exactly as without it, none differs by more than 4 bits.
+    """
+
+    width: int
+    height: int
+    format: str
+    orientation: int
+    phash: int
+    n_bytes: int
+
+
+class PictureError(Exception):
+    """Bytes that are no picture for us."""
+
+    def __init__(self, reason: FailureReason, detail: str) -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(f"{reason}: {detail}")
+
+
+def inspect(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Decode once, whole, and say what it is. Of an animation, the first frame.
+
+    Raises :class:`PictureError` with reason not_an_image, bomb (more than ``max_pixels``, told by the header before a
+    pixel is decoded, or compressed metadata that swells), truncated or decode_error. Safe to call from many threads,
+    which do run at once: Pillow decodes and resamples without the interpreter's lock.
+    """
+    import imagehash
+    import numpy as np
+    from PIL.Image import Resampling
+
+    with _decoded(data, max_pixels) as (image, turn, orientation):
+        width, height = image.size if turn < 5 else image.size[::-1]
+        # Turning one channel instead of three, after the conversion, gives the same pixels.
+        gray = _turned(_flat(image).convert("L"), turn)
+        small = gray.resize((32, 32), Resampling.LANCZOS, reducing_gap=3.0)
+        bits = np.packbits(imagehash.phash(small).hash)
+        name = "JPEG" if image.format == "MPO" else str(image.format).upper()
+    return Picture(width, height, name, orientation, int.from_bytes(bits.tobytes(), "big"), len(data))
+
+
+def open_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> "Image.Image":
+    """The picture as a viewer shows it: EXIF-turned, RGB, transparency laid on white, 16-bit samples cut to 8.
+
+    Colour profiles are not applied. Raises as :func:`inspect` does.
+    """
+    with _decoded(data, max_pixels) as (image, turn, _):
+        return _turned(_flat(image).convert("RGB"), turn)
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """The allowed formats that this Pillow has, their plugins imported, no other plugin loaded for their sake."""
+    from PIL import Image
+
+    for plugin in ("Jpeg", "Png", "WebP", "Gif", "Bmp", "Tiff", "Avif"):
+        try:
+            importlib.import_module(f"PIL.{plugin}ImagePlugin")
+        except ImportError:  # AVIF came with Pillow 11.3
+            continue
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+@contextmanager
+def _decoded(data: bytes, max_pixels: int) -> "Iterator[tuple[Image.Image, int, int]]":
+    """The picture, all its pixels decoded, the EXIF turn to make, and the one that the file asked for.
+
+    The two differ for TIFF, which Pillow turns as it loads. Whatever fails inside leaves as a PictureError.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if not data:
+        raise PictureError(FailureReason.NOT_AN_IMAGE, "no bytes")
+    try:
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise PictureError(FailureReason.BOMB, f"{width} x {height} pixels, at most {max_pixels} are decoded")
+            asked = _orientation(image) if image.format == "TIFF" else None
+            image.load()
+            turn = _orientation(image)
+            yield image, turn, asked or turn
+    except PictureError:
+        raise
+    except UnidentifiedImageError:
+        raise _unidentified(data) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
+        raise PictureError(FailureReason.BOMB, _told(error)) from error
+    except Exception as error:
+        detail = _told(error)
+        if "MAX_TEXT" in detail or "text chunks" in detail:  # what PngImagePlugin says of metadata that swells
+            raise PictureError(FailureReason.BOMB, detail) from error
+        cut = "truncated" in detail or isinstance(error, EOFError) or _cut_off(data)
+        raise PictureError(FailureReason.TRUNCATED if cut else FailureReason.DECODE_ERROR, detail) from error
+
+
+def _told(error: BaseException) -> str:
+    text = f"{type(error).__name__}: {error}"
+    return "".join(c if c.isprintable() else " " for c in text)[:200]
+
+
+def _unidentified(data: bytes) -> PictureError:
+    if _format_by_magic(data) is None:
+        start = data[:64].lstrip().lower()
+        page = start.startswith((b"<!doctype html", b"<html", b"<head", b"<body"))
+        return PictureError(FailureReason.NOT_AN_IMAGE, "an HTML page" if page else "no picture format that is taken")
+    if _cut_off(data):
+        return PictureError(FailureReason.TRUNCATED, "the file ends within its header")
+    return PictureError(FailureReason.DECODE_ERROR, "the header is broken")
+
+
+def _format_by_magic(data: bytes) -> str | None:
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis"):
+        return "AVIF"
+    starts = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF87a": "GIF", b"GIF89a": "GIF"}
+    starts |= {b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+    return next((name for start, name in starts.items() if data.startswith(start)), None)
+
+
+def _cut_off(data: bytes) -> bool:
+    """Whether a file that does not decode lacks the end that its format prescribes."""
+    match _format_by_magic(data):
+        case "JPEG":
+            return b"\xff\xd9" not in data[-1024:]
+        case "PNG":
+            return b"IEND" not in data[-1024:]
+        case "GIF":
+            return not data.rstrip(b"\0").endswith(b";")
+        case "WEBP":
+            return len(data) < int.from_bytes(data[4:8], "little") + 8
+        case "BMP":
+            return len(data) < max(6, int.from_bytes(data[2:6], "little"))
+        case _:
+            return False
+
+
+def _orientation(image: "Image.Image") -> int:
+    """The EXIF orientation, 1 where it is absent or means nothing. Broken EXIF is no reason to refuse a picture."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _turned(image: "Image.Image", orientation: int) -> "Image.Image":
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    return image.transpose(turns[orientation]) if orientation in turns else image
+
+
+def _flat(image: "Image.Image") -> "Image.Image":
+    """The picture in mode L or RGB, without transparency: white lies behind it."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # 16 bits a sample; Pillow's own conversion would clip them at 255
+        import numpy as np
+
+        samples = np.asarray(image).astype(np.int64)
+        return Image.fromarray((samples >> 8).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")

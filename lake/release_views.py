@@ -1,0 +1,97 @@
+"""The lake as a release saw it, or as it was at a snapshot: temporary views under the tables' own names.
+
+A release's rows are written after the snapshot that it pins, so the release tables are read as they are now, and what they point at
+as it was then.
+"""
+
+import re
+from importlib.resources import files
+
+import duckdb
+
+from captionlake.errors import CaptionlakeError
+from captionlake.lake.catalog import quote
+
+# Written after the snapshot a release pins: read as they are now.
+_LATER = frozenset({"releases", "release_items", "release_captions", "exclusions", "takedowns", "publications"})
+_OWN = ("items", "captions", "exclusions")
+_NAME = re.compile(r"[^@\s]+")
+
+
+def parse_release(text: str) -> tuple[str, str]:
+    """``name@version`` as (name, version)."""
+    name, at, version = text.strip().partition("@")
+    if not at or not _NAME.fullmatch(name) or not _NAME.fullmatch(version):
+        raise CaptionlakeError(f"'{text}' names no release: write NAME@VERSION, such as sharegpt4v@1.0.0")
+    return name, version
+
+
+def create_release_views(connection: duckdb.DuckDBPyConnection, name: str, version: str) -> list[str]:
+    """Views of one release on a connection with the lake attached as ``lake``; returns their names.
+
+    ``items``, ``captions`` and ``exclusions`` hold the release's own rows, the other tables are whole, at its snapshot. The views stand
+    before the tables of the same names until ``drop_views``, so use a connection that does not write.
+    """
+    row = connection.execute(
+        f"SELECT snapshot_id FROM lake.main.releases WHERE name = {quote(name)} AND version = {quote(version)}"
+    ).fetchone()
+    if row is None:
+        raise _unknown_release(connection, name, version)
+    snapshot = int(row[0])
+    tables = _tables_at(connection, snapshot)
+    if not tables:
+        raise CaptionlakeError(
+            f"the release {name}@{version} pins snapshot {snapshot}, which the lake no longer has: restore the lake from a backup"
+        )
+    values = {"snapshot": str(snapshot), "name": quote(name), "version": quote(version)}
+    for view in _OWN:
+        connection.execute(files("captionlake.lake").joinpath(f"sql/release_{view}.sql").read_text().format(**values))
+    others = [table for table in tables if table not in _OWN and table not in _LATER]
+    _pin(connection, others, snapshot)
+    return [*_OWN, *others]
+
+
+def create_snapshot_views(connection: duckdb.DuckDBPyConnection, snapshot: int) -> list[str]:
+    """Views of all tables as they were at a snapshot; returns their names."""
+    tables = _tables_at(connection, snapshot)
+    if not tables:
+        row = connection.execute(
+            "SELECT min(snapshot_id), max(snapshot_id) FROM __ducklake_metadata_lake.ducklake_snapshot WHERE schema_version > 0"
+        ).fetchone()
+        first, last = row or (None, None)
+        raise CaptionlakeError(f"the lake has no snapshot {snapshot}: choose one from {first} to {last}")
+    _pin(connection, tables, snapshot)
+    return tables
+
+
+def drop_views(connection: duckdb.DuckDBPyConnection, views: list[str]) -> None:
+    """Let the names mean the lake's tables again."""
+    for view in views:
+        connection.execute(f'DROP VIEW IF EXISTS temp.main."{view}"')
+
+
+def _tables_at(connection: duckdb.DuckDBPyConnection, snapshot: int) -> list[str]:
+    """The tables that a snapshot had; none where there is no such snapshot."""
+    rows = connection.execute(
+        "SELECT t.table_name FROM __ducklake_metadata_lake.ducklake_snapshot AS s "
+        "JOIN __ducklake_metadata_lake.ducklake_table AS t "
+        "ON t.begin_snapshot <= s.snapshot_id AND (t.end_snapshot IS NULL OR s.snapshot_id < t.end_snapshot) "
+        f"WHERE s.snapshot_id = {int(snapshot)} ORDER BY t.table_name"
+    ).fetchall()
+    return [name for (name,) in rows]
+
+
+def _pin(connection: duckdb.DuckDBPyConnection, tables: list[str], snapshot: int) -> None:
+    for table in tables:
+        connection.execute(
+            f'CREATE OR REPLACE TEMP VIEW "{table}" AS SELECT * FROM lake.main."{table}" AT (VERSION => {int(snapshot)})'
+        )
+
+
+def _unknown_release(connection: duckdb.DuckDBPyConnection, name: str, version: str) -> CaptionlakeError:
+    rows = connection.execute(
+        "SELECT name || '@' || version FROM lake.main.releases ORDER BY created_at DESC"
+    ).fetchall()
+    known = ", ".join(release for (release,) in rows[:10]) + (", …" if len(rows) > 10 else "")
+    hint = f"there are {known}" if rows else "the lake has no release yet: make one with  captionlake release create"
+    return CaptionlakeError(f"no release {name}@{version}: {hint}")
