@@ -21,7 +21,9 @@ def captionlake(debug: bool) -> None:
     """Make captioned-image data sets: ingest, embed, de-duplicate, choose by quota, caption, release, describe."""
     level = logging.DEBUG if debug else logging.WARNING
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
-    warnings.filterwarnings("ignore", module="PIL")  # of broken EXIF and the like: what matters becomes a recorded reason
+    warnings.filterwarnings(
+        "ignore", module="PIL"
+    )  # of broken EXIF and the like: what matters becomes a recorded reason
 
 
 for command in [*lake.commands, *curation.commands, *cards.commands, *recipe_commands.commands]:

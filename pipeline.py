@@ -134,7 +134,7 @@ class _Run:
         captioned_by = self.recipe.caption.captioner if self.recipe.caption is not None else None
         return select(
             self.lake,
-            self.recipe.select,
+            self.recipe.select or SelectConfig(),
             model_id=self.model_id,
             captioned_by=captioned_by,
             snapshot=self.lake.snapshot(),

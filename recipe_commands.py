@@ -38,7 +38,9 @@ def run(recipe: Path, until: str | None, as_json: bool) -> None:
 
 @click.command()
 @_RECIPE
-@click.option("--plan", is_flag=True, help="Show what each quota wants, what there is, and what is short (the default).")
+@click.option(
+    "--plan", is_flag=True, help="Show what each quota wants, what there is, and what is short (the default)."
+)
 @json_option
 def select(recipe: Path, plan: bool, as_json: bool) -> None:
     """What a RECIPE would choose of its lake now; writes nothing. `run` and `release create` keep the choice."""

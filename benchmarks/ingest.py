@@ -13,9 +13,10 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from pictures import served, write_crops
+
 from captionlake.lake import Lake
 from captionlake.lake.guard import FetchPolicy
-from pictures import served, write_crops
 
 PEER = """
 import io, json, os, sys

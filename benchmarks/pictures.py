@@ -18,7 +18,9 @@ def photographs() -> list[Image.Image]:
     import skimage.data
     from sklearn.datasets import load_sample_image
 
-    arrays = [getattr(skimage.data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket", "hubble_deep_field")]
+    arrays = [
+        getattr(skimage.data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket", "hubble_deep_field")
+    ]
     arrays += [load_sample_image("china.jpg"), load_sample_image("flower.jpg")]
     return [Image.fromarray(np.asarray(array)) for array in arrays]
 

@@ -68,7 +68,9 @@ def main() -> None:
         with Lake.init(folder) as lake:
             started = time.perf_counter()
             fill(lake, options.rows, list(ROWS))
-            print(f"{options.rows:,} rows of images, captions and embeddings made in {time.perf_counter() - started:.0f} s")
+            print(
+                f"{options.rows:,} rows of images, captions and embeddings made in {time.perf_counter() - started:.0f} s"
+            )
 
         def opened() -> None:
             Lake.open(folder).close()
@@ -79,7 +81,9 @@ def main() -> None:
 
         print(f"open a lake: {median(opened):.2f} s (goal: under 0.5)")
         with Lake.open(folder) as lake:
-            print(f"count per source: {median(lambda: lake.rows('SELECT source, count(*) FROM images GROUP BY 1')):.3f} s (goal: under 0.5)")
+            print(
+                f"count per source: {median(lambda: lake.rows('SELECT source, count(*) FROM images GROUP BY 1')):.3f} s (goal: under 0.5)"
+            )
             print(f"status: {median(lambda: status(lake)):.2f} s (goal: under 0.5)")
         print(f"captionlake status, the whole process: {median(command):.2f} s")
 

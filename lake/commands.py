@@ -42,7 +42,7 @@ def sources(as_json: bool) -> None:
         }
         for s in SOURCES.values()
     ]
-    rows = [
+    rows: list[list[object]] = [
         [s["source"], s["collection"], s["redistribute"], s["license"] or "as you state it", s["takes"]] for s in known
     ]
     emit(as_json, {"sources": known}, table(["source", "collection", "may pass on", "licence", "takes"], rows))

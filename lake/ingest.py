@@ -36,7 +36,7 @@ _MERGE_EVERY = 64  # batches
 
 @dataclass(slots=True)
 class IngestCounts:
-    """What one ingest listed and did. ``listed`` = present + failed_before + repeated + images + copied + failures, unless it was stopped."""
+    """What one ingest listed and did: ``listed`` is the sum of the six counts below, unless another process stored some rows."""
 
     source: str = ""
     collection: str = ""

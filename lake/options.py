@@ -51,22 +51,23 @@ def printable(text: object) -> str:
 
 def table(headers: list[str], rows: list[list[object]]) -> str:
     """Rows as aligned plain text: numbers to the right, hostile characters escaped."""
-    cells = [
-        [f"{cell:,}" if isinstance(cell, int) else printable("" if cell is None else cell) for cell in row]
-        for row in rows
-    ]
-    widths = [max([len(header), *(len(row[i]) for row in cells)]) for i, header in enumerate(headers)]
-    right = [
-        bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows)
-        for i in range(len(headers))
-    ]
-    lines = [
-        "  ".join(
-            header.rjust(w) if r else header.ljust(w) for header, w, r in zip(headers, widths, right, strict=True)
-        )
-    ]
-    lines.append("  ".join("-" * w for w in widths))
-    lines += [
-        "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)) for row in cells
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+    names = [printable(header) for header in headers]
+    cells = [[_cell(cell) for cell in row] for row in rows]
+    widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(names)]
+    right = [bool(rows) and all(_is_number(row[i]) or row[i] is None for row in rows) for i in range(len(names))]
+
+    def line(texts: list[str]) -> str:
+        padded = [t.rjust(w) if r else t.ljust(w) for t, w, r in zip(texts, widths, right, strict=True)]
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(names), "  ".join("-" * width for width in widths), *map(line, cells)])
+
+
+def _is_number(cell: object) -> bool:
+    return isinstance(cell, int | float) and not isinstance(cell, bool)
+
+
+def _cell(cell: object) -> str:
+    if cell is None:
+        return ""
+    return f"{cell:,}" if isinstance(cell, int) and not isinstance(cell, bool) else printable(cell)

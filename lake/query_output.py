@@ -91,9 +91,13 @@ def _csv(reader: "pa.RecordBatchReader", out: IO[str], terminal: bool) -> int:
     shown = printable if terminal else str
     writer, rows = csv.writer(out, lineterminator="\n"), 0
     writer.writerow([shown(name) for name in reader.schema.names])
-    for row in _rows(reader):
-        writer.writerow(["" if value is None else shown(_text(value)) for value in row])
-        rows += 1
+    for batch in reader:
+        columns = [_plain_values(column) for column in batch.columns]
+        for number, field in enumerate(batch.schema):
+            if terminal or not _as_it_is(field.type):
+                columns[number] = [None if value is None else shown(_text(value)) for value in columns[number]]
+        writer.writerows(zip(*columns, strict=True))
+        rows += len(batch)
     return rows
 
 
@@ -123,8 +127,19 @@ def _text(value: Any) -> str:
 def _rows(reader: "pa.RecordBatchReader") -> Iterator[tuple[Any, ...]]:
     """The rows, of values that JSON has."""
     for batch in reader:
-        columns = [[plain(value) for value in _values(column)] for column in batch.columns]
-        yield from zip(*columns, strict=True)
+        yield from zip(*map(_plain_values, batch.columns), strict=True)
+
+
+def _as_it_is(kind: "pa.DataType") -> bool:
+    """Whether ``plain`` leaves a column's values alone and CSV writes them as they are."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_string(kind))
+
+
+def _plain_values(column: "pa.Array") -> list[Any]:
+    values = _values(column)
+    return values if _as_it_is(column.type) else [plain(value) for value in values]
 
 
 def _values(column: "pa.Array") -> list[Any]:

@@ -175,7 +175,7 @@ def _rows(lake: Lake, draft: Draft) -> dict[str, pa.Table]:
                 digest = row_hash(source, key, image_id, split, texts or [])
                 items.append((position, source, key, image_id, split, digest))
             advance(len(chunk))
-    columns = list(zip(*items, strict=True)) if items else [[]] * len(ITEMS)
+    columns: list[Any] = list(zip(*items, strict=True)) if items else [[]] * len(ITEMS)
     return {
         "_items": pa.table([pa.array(c, f.type) for c, f in zip(columns, ITEMS, strict=True)], ITEMS),
         "_captions": captions,

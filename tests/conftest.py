@@ -27,7 +27,8 @@ def photographs() -> dict[str, Image.Image]:
     from sklearn.datasets import load_sample_image
 
     pictures = {
-        name: getattr(skimage.data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket", "hubble_deep_field")
+        name: getattr(skimage.data, name)()
+        for name in ("astronaut", "chelsea", "coffee", "rocket", "hubble_deep_field")
     }
     pictures |= {"china": load_sample_image("china.jpg"), "flower": load_sample_image("flower.jpg")}
     return {name: Image.fromarray(np.asarray(array)) for name, array in pictures.items()}

@@ -1,9 +1,10 @@
 """A folder of your own images, with an optional table of captions.
 
 Inputs: the folder, and CSV, TSV or JSON Lines files; a ``metadata.csv`` or ``metadata.jsonl`` in the folder (the form of the
-Hub's ImageFolder) is found by itself. Columns: ``file_name`` or ``file`` (relative to the folder), ``caption`` or ``text`` (kind
-``human``), ``alt`` (kind ``alt``), ``caption_license``, ``license``, ``author``, ``subset``; all others go into ``meta``. Pictures without a
-row come in without a caption; rows without a picture are recorded as failures. The key is the path within the folder.
+Hub's ImageFolder) is found by itself. Columns: ``file_name`` or ``file`` (relative to the folder), ``caption`` or ``text``
+(kind ``human``), ``alt`` (kind ``alt``), ``caption_license``, ``license``, ``author``, ``subset``; all others go into ``meta``.
+Pictures without a row come in without a caption; rows without a picture are recorded as failures. The key is the path
+within the folder.
 """
 
 import json

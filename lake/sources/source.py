@@ -14,20 +14,19 @@ FRAME_ROWS = 10_000
 
 CAPTION = pl.Struct({"text": pl.String, "kind": pl.String, "license": pl.String})
 
-SCHEMA = pl.Schema(
-    {
-        "source_key": pl.String,  # unique within the source
-        "subset": pl.String,
-        "url": pl.String,  # either a URL …
-        "archive": pl.String,  # … or a file or folder on this machine and the member in it
-        "member": pl.String,
-        "license": pl.String,
-        "author": pl.String,
-        "captions": pl.List(CAPTION),
-        "meta": pl.String,  # JSON object: the file's further columns
-        "bad": pl.String,  # why the row cannot be used, or null
-    }
-)
+_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "source_key": pl.String,  # unique within the source
+    "subset": pl.String,
+    "url": pl.String,  # either a URL …
+    "archive": pl.String,  # … or a file or folder on this machine and the member in it
+    "member": pl.String,
+    "license": pl.String,
+    "author": pl.String,
+    "captions": pl.List(CAPTION),
+    "meta": pl.String,  # JSON object: the file's further columns
+    "bad": pl.String,  # why the row cannot be used, or null
+}
+SCHEMA = pl.Schema(_COLUMNS)
 
 Row = dict[str, object]
 

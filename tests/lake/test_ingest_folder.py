@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.ingest import ingest
 from captionlake.lake.ingest_config import IngestConfig
-from PIL import Image
 
 
 @pytest.fixture
@@ -59,7 +60,16 @@ def test_every_bad_row_has_its_reason(lake: Lake, tmp_path: Path, photographs: d
     (folder / "link.png").symlink_to(tmp_path / "secret.png")
     rows = [
         {"file_name": name, "caption": "x"}
-        for name in ("good.png", "cut.png", "page.jpg", "empty.jpg", "link.png", "gone.jpg", "../secret.png", "/etc/hostname")
+        for name in (
+            "good.png",
+            "cut.png",
+            "page.jpg",
+            "empty.jpg",
+            "link.png",
+            "gone.jpg",
+            "../secret.png",
+            "/etc/hostname",
+        )
     ]
     table = tmp_path / "captions.jsonl"
     table.write_text("\n".join(json.dumps(row) for row in [*rows, {"file_name": None, "caption": "no name"}]))
@@ -128,7 +138,7 @@ def test_image_bytes_shows_committed_pictures_alone(lake: Lake, tile_folder: Cal
     [
         ("c.csv", b"picture,caption\na.jpg,x\n", "line 1: no column `file_name` or `file`"),
         ("c.csv", b"file_name,caption\na.jpg,x\nb.jpg,y,z\n", "line 3: 3 fields where the header has 2"),
-        ("c.csv", b"file_name,caption\na.jpg,\"x\n", "line"),
+        ("c.csv", b'file_name,caption\na.jpg,"x\n', "line"),
         ("c.csv", b"", "empty"),
         ("c.csv", b"file_name,caption\na.jpg,\xff\xfe\n", "line 2: not UTF-8"),
         ("c.jsonl", b'{"file_name": "a"}\n{"file_name": \n', "line 2: not JSON"),
@@ -168,7 +178,8 @@ def test_two_processes_ingest_at_once(lake: Lake, tile_folder: Callable[[int], P
     folder = tile_folder(150)
     lake.close()
     jobs = [
-        subprocess.Popen([sys.executable, "-c", INGEST, str(lake.path), str(folder), name]) for name in ("one", "one", "two")
+        subprocess.Popen([sys.executable, "-c", INGEST, str(lake.path), str(folder), name])
+        for name in ("one", "one", "two")
     ]
     assert [job.wait() for job in jobs] == [0, 0, 0]
     with Lake.open(lake.path) as again:
