@@ -58,7 +58,7 @@ def contact_sheet(lake: Lake, facts: Facts) -> dict[str, bytes]:
                 _write(draw, (x, y), line, fonts[name], _INK if name == "caption" else _GREY)
                 y += round(_SIZE[name] * _LEADING)
     png = io.BytesIO()
-    sheet.save(png, "PNG", optimize=True)
+    sheet.save(png, "PNG")
     return {CONTACT_SHEET: png.getvalue()}
 
 

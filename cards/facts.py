@@ -17,12 +17,10 @@ import duckdb
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.catalog import first_line, quote
-from captionlake.lake.gate import check as gate
 from captionlake.lake.releases import Release, find_release
 
 FACTS_FILE = "facts.json"
 FORMAT = 1
-TABLES = ("items", "captions", "exclusions", "images", "fetch_failures", "sources", "runs", "releases")
 _RELEASE_COLUMNS = (
     "name, version, kind, state, n_items, snapshot_id, parent, content_sha256, recipe_sha256, "
     "strftime(created_at AT TIME ZONE 'UTC', '%Y-%m-%d') AS created_on"
@@ -174,17 +172,20 @@ def _ask(lake: Lake, release: Release, asked: list[tuple[str, Scope, str]]) -> F
     from captionlake.lake.release_views import create_release_views
 
     facts: dict[str, Fact] = {}
-    # A connection of its own: there the views of the release hide the lake's tables.
-    with Lake.open(lake.path) as pinned:
-        create_release_views(pinned.connection, release.name, release.version)
+    # A connection of its own: there the views of the release hide the lake's tables. One transaction: all answers are of one moment.
+    with lake.connection.cursor() as pinned:
+        pinned.execute("USE lake")
+        create_release_views(pinned, release.name, release.version)
+        pinned.execute("BEGIN")
         for name, scope, sql in asked:
-            facts[name] = _run(lake.connection if scope == "lake" else pinned.connection, name, scope, sql)
+            facts[name] = _run(lake.connection if scope == "lake" else pinned, name, scope, sql)
+        pinned.execute("ROLLBACK")
     return Facts(release.name, release.version, facts)
 
 
 def _run(connection: duckdb.DuckDBPyConnection, name: str, scope: Scope, sql: str) -> Fact:
     try:
-        cursor = connection.execute(gate(connection, sql, TABLES))
+        cursor = connection.execute(sql)
         columns = [column[0] for column in cursor.description or []]
         rows = [[_json(value) for value in row] for row in cursor.fetchall()]
     except duckdb.Error as error:

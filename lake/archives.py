@@ -1,5 +1,6 @@
 """Pictures at hand: folders and zip files, read in place. Members that would lead out of the archive are refused."""
 
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -78,7 +79,7 @@ class ArchiveReader:
             return self._zips[archive].read(info)
         except KeyError as error:
             raise MemberError(FailureReason.MISSING_MEMBER, "not in the zip") from error
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, RuntimeError) as error:
             raise MemberError(FailureReason.TRUNCATED, f"the zip's member is damaged: {error}") from error
 
 
@@ -87,5 +88,5 @@ def _zip(archive: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(archive)
     except FileNotFoundError as error:
         raise CaptionlakeError(f"no archive {archive}: check the path") from error
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise CaptionlakeError(f"{archive} is neither a folder nor a whole zip ({error}): download it again") from error

@@ -25,7 +25,16 @@ from captionlake.lake.runs import note_run
 from captionlake.lake.shards import PICTURES_PER_SHARD
 from captionlake.lake.sources import SOURCES, Source
 from captionlake.lake.sources.source import frames
-from captionlake.lake.store import CAPTIONS, FAILURES, Outcome, Store, Stored, caption_rows, write_failures
+from captionlake.lake.store import (
+    CAPTIONS,
+    FAILURES,
+    Outcome,
+    Store,
+    Stored,
+    caption_rows,
+    forget_failures,
+    write_failures,
+)
 
 log = logging.getLogger(__name__)
 
@@ -253,6 +262,7 @@ def _copy_rows(connection: duckdb.DuckDBPyConnection) -> Stored:
     stored.images = insert_new(connection, "images", "copied_images", ["source", "source_key"])
     stored.captions = insert_new(connection, "captions", "_captions", ["caption_id"])
     stored.failures = write_failures(connection, "copied_failures")
+    forget_failures(connection, "copied_images")
     return stored
 
 

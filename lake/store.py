@@ -243,11 +243,16 @@ def _write(connection: duckdb.DuckDBPyConnection, shard: _Shard, images: Path) -
     stored.images = insert_new(connection, "images", "located_images", ["source", "source_key"])
     stored.captions = insert_new(connection, "captions", "_captions", ["caption_id"])
     stored.failures = write_failures(connection, "_failures")
+    forget_failures(connection, "_images")
+    return stored
+
+
+def forget_failures(connection: duckdb.DuckDBPyConnection, rows: str) -> None:
+    """Remove the failures of keys that have a picture now: those of view ``rows``."""
     connection.execute(
         "DELETE FROM fetch_failures f WHERE EXISTS "
-        "(SELECT 1 FROM _images i WHERE i.source = f.source AND i.source_key = f.source_key)"
+        f"(SELECT 1 FROM {rows} i WHERE i.source = f.source AND i.source_key = f.source_key)"
     )
-    return stored
 
 
 def write_failures(connection: duckdb.DuckDBPyConnection, rows: str) -> int:

@@ -16,10 +16,11 @@ import ijson
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.archives import members
 from captionlake.lake.ingest_config import IngestConfig
-from captionlake.lake.sources.source import Row, Source, caption, clean
+from captionlake.lake.sources.source import Row, Source, as_json, caption, clean
 
 ANNOTATION_LICENSE = "CC-BY-4.0"
 _USED = {"id", "file_name", "coco_url", "flickr_url", "license"}
+_IDS = ("id", "image_id", "license")
 
 
 def _read(config: IngestConfig) -> Iterator[Row]:
@@ -72,7 +73,7 @@ def _row(
         "license": clean(license.get("name")),
         "author": clean(image.get("author")),
         "captions": [c for text in texts.get(image.get("id"), []) for c in caption(text, "human", ANNOTATION_LICENSE)],
-        "meta": json.dumps({k: v for k, v in meta.items() if v is not None}, ensure_ascii=False, default=float),
+        "meta": as_json({k: v for k, v in meta.items() if v is not None}),
         "bad": bad,
     }
 
@@ -82,9 +83,9 @@ def _items(path: Path, name: str) -> Iterator[dict[str, Any]]:
     try:
         with path.open("rb") as file:
             for item in ijson.items(file, f"{name}.item", use_float=True):
-                if not isinstance(item, dict):
+                if not isinstance(item, dict) or any(isinstance(item.get(key), dict | list) for key in _IDS):
                     raise CaptionlakeError(
-                        f"{path}: {name} holds something that is not an object: it is not COCO's format"
+                        f"{path}: {name} holds what is not in COCO's format: give captions_*.json or instances_*.json"
                     )
                 yield item
     except OSError as error:
@@ -103,6 +104,8 @@ def _line(path: Path) -> str:
         return f" line {error.lineno}"
     except UnicodeDecodeError as error:
         return f" byte {error.start}"
+    except RecursionError:
+        return ""
     return ""
 
 

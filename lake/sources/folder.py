@@ -7,7 +7,6 @@ Pictures without a row come in without a caption; rows without a picture are rec
 within the folder.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake.archives import members
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.sources.rows import read_rows
-from captionlake.lake.sources.source import Row, Source, caption, clean
+from captionlake.lake.sources.source import Row, Source, as_json, caption, clean
 
 _NAMES = ("file_name", "file")
 _OWN = {*_NAMES, "caption", "text", "alt", "caption_license", "license", "author", "subset"}
@@ -46,12 +45,14 @@ def _read(config: IngestConfig) -> Iterator[Row]:
             yield _row(folder, path, line, name, row, config)
     for member in members(folder):
         if member not in described and Path(member).suffix.lower() in _PICTURES:
+            utf8 = member.encode("utf-8", "replace").decode("utf-8")
             yield {
-                "source_key": member,
+                "source_key": utf8,
                 "subset": config.subset,
                 "archive": str(folder),
-                "member": member,
+                "member": utf8,
                 "meta": "{}",
+                "bad": None if utf8 == member else "the file's name is not UTF-8: rename the file",
             }
 
 
@@ -67,7 +68,7 @@ def _row(folder: Path, path: Path, line: int, name: str | None, row: dict[str, A
         "license": clean(row.get("license")),
         "author": clean(row.get("author")),
         "captions": [*texts, *caption(row.get("alt"), "alt", license)],
-        "meta": json.dumps(meta, ensure_ascii=False, default=str),
+        "meta": as_json(meta),
         "bad": None if name else f"{path.name} line {line}: no file name",
     }
 

@@ -3,11 +3,13 @@
 A source yields rows in frames of some thousand, so that a list of any length passes through a fixed amount of memory.
 """
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
+from captionlake.errors import CaptionlakeError
 from captionlake.lake.ingest_config import IngestConfig
 
 FRAME_ROWS = 10_000
@@ -57,6 +59,20 @@ def frames(rows: Iterator[Row]) -> Iterator[pl.DataFrame]:
             batch = []
     if batch:
         yield pl.DataFrame(batch, schema=SCHEMA, strict=False)
+
+
+def as_json(values: Mapping[str, object]) -> str:
+    """A JSON object for ``meta``: NaN and infinities, which JSON has not, become null, broken Unicode a question mark."""
+    try:
+        text = json.dumps(values, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        finite = json.loads(json.dumps(values, default=str), parse_constant=lambda _: None)
+        text = json.dumps(finite, ensure_ascii=False)
+    except RecursionError as error:
+        raise CaptionlakeError(
+            f"{str(values)[:60]}…: lists or objects too deep in one another: flatten them"
+        ) from error
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def caption(text: object, kind: str, license: str | None = None) -> list[dict[str, str | None]]:

@@ -5,14 +5,13 @@ Origin: the user's own lists; ShareGPT4V's were 500 landmarks and 500 celebritie
 list's; all others go into ``meta``. The key of a row is its URL. The pictures belong to their owners, so releases carry URLs.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.sources.rows import read_rows
-from captionlake.lake.sources.source import Row, Source, caption, clean
+from captionlake.lake.sources.source import Row, Source, as_json, caption, clean
 
 _TEXTS = ("caption", "text", "alt", "name")
 _OWN = {"url", "license", "author", "subset", "caption", "text", "alt", "caption_license"}
@@ -33,7 +32,7 @@ def _read(config: IngestConfig) -> Iterator[Row]:
                 "license": clean(row.get("license")),
                 "author": clean(row.get("author")),
                 "captions": captions[:1],
-                "meta": json.dumps(meta, ensure_ascii=False),
+                "meta": as_json(meta),
                 "bad": None if url else f"{path.name} line {line}: no URL",
             }
 

@@ -22,7 +22,7 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.export import export_parquet
 
-from .conftest import Plan, Row, caption, source
+from .made_lake import Plan, Row, caption, source
 from .texts import hostile_text
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable("table")
@@ -135,7 +135,6 @@ def test_pictures_that_may_not_be_passed_on_are_not_shown(card: Path) -> None:
 def test_the_same_release_gives_the_same_bytes(card: Path, plain_lake: Path, tmp_path: Path) -> None:
     with Lake.open(plain_lake) as lake:
         write_card(lake, "small@1.0.0", tmp_path / "again")
-        write_card(lake, "small@1.0.0", tmp_path / "again")
         assert check_card(lake, "small@1.0.0", tmp_path / "again").readme_as_written
     assert _files(tmp_path / "again") == _files(card)
 
@@ -153,6 +152,8 @@ def test_an_edited_card_is_told_from_one_with_wrong_facts(card: Path, plain_lake
 
 def test_an_export_beside_the_card_loads_with_datasets(card: Path, plain_lake: Path, tmp_path: Path) -> None:
     import datasets
+    import duckdb
+    import polars
 
     with Lake.open(plain_lake) as lake:
         export_parquet(lake, "small@1.0.0", tmp_path / "set")
@@ -160,6 +161,9 @@ def test_an_export_beside_the_card_loads_with_datasets(card: Path, plain_lake: P
     loaded = datasets.load_dataset(str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"))
     assert {split: rows.num_rows for split, rows in loaded.items()} == {"train": 6, "test": 1}
     assert loaded["train"].features._to_yaml_list() == features()
+    files = f"{tmp_path}/set/data/*.parquet"
+    assert polars.scan_parquet(files).drop("image").collect().height == 7
+    assert duckdb.sql(f"SELECT count(*), count(length(caption)) FROM '{files}'").fetchall() == [(7, 6)]
     cup = loaded["test"][0]
     assert (cup["caption"], cup["image"].size) == ("A cup of coffee on a wooden table.", (cup["width"], cup["height"]))
 
@@ -254,7 +258,6 @@ def test_a_hostile_licence_or_title_gives_valid_metadata(plain_facts: Facts, lic
 def _write(lake: Lake, folder: Path) -> str:
     with lake:
         write_card(lake, "small@1.0.0", folder)
-        assert check_card(lake, "small@1.0.0", folder).readme_as_written
     return (folder / "README.md").read_text()
 
 
