@@ -1,9 +1,11 @@
 """The command line: each room's commands under one name, errors as one line on stderr, exit 0, 1 or 2."""
 
+import errno
 import logging
 import os
 import sys
 import warnings
+from typing import NoReturn
 
 import click
 
@@ -34,18 +36,45 @@ def main() -> None:
     """Entry point of the ``captionlake`` command."""
     try:
         sys.exit(captionlake(standalone_mode=False) or 0)
-    except click.exceptions.Abort:
-        click.echo("interrupted: what was committed stays; run the same command again to go on", err=True)
-        sys.exit(130)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _interrupted()
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except (CaptionlakeError, OSError) as error:
+    except Exception as error:
         if "--debug" in sys.argv[1:2]:
             raise
-        for line in getattr(error, "lines", None) or [" ".join(str(error).split())]:
+        if str(error) == "Query interrupted":  # Ctrl-C while DuckDB is at work
+            _interrupted()
+        lines = _lines(error)
+        if lines is None:
+            raise
+        for line in lines:
             click.echo(f"error: {line}", err=True)
         sys.exit(1)
+
+
+def _interrupted() -> NoReturn:
+    click.echo("interrupted: what was committed stays; run the same command again to go on", err=True)
+    sys.exit(130)
+
+
+def _lines(error: Exception) -> list[str] | None:
+    """What to print of an error that a user can mend, a line a problem; None for a defect of ours, which shows its traceback."""
+    text = " ".join(str(error).split())
+    if isinstance(error, CaptionlakeError):
+        lines: list[str] = getattr(error, "lines", [text])
+        return lines
+    if isinstance(error, OSError):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        return [
+            f"{text}: {'make room on the disk' if full else 'check the path and its rights'} and run the same command again"
+        ]
+    if type(error).__module__.split(".")[0] in ("_duckdb", "duckdb", "pyarrow"):
+        return [
+            f"the lake could not be read ({text[:300]}): is it whole? restore what is missing, or see more with --debug"
+        ]
+    return None

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -52,9 +51,13 @@ class RunReport:
 
 def run(recipe: Recipe, *, until: Step | None = None, tell: Callable[[StepReport], None] = lambda _: None) -> RunReport:
     """Work a recipe off, up to and with the step ``until``. ``tell`` hears of each step as it ends."""
-    if not (recipe.lake / "catalog.sqlite").exists():
-        with suppress(FileExistsError):
+    _check_until(recipe, until)
+    if not Lake.exists(recipe.lake):
+        try:
             Lake.init(recipe.lake).close()
+        except CaptionlakeError:
+            if not Lake.exists(recipe.lake):  # else another process has just made it
+                raise
     report = RunReport(recipe.lake)
     with Lake.open(recipe.lake) as lake:
         started = time.monotonic()
@@ -66,6 +69,24 @@ def run(recipe: Recipe, *, until: Step | None = None, tell: Callable[[StepReport
                 break
             started = time.monotonic()
     return report
+
+
+def _check_until(recipe: Recipe, until: Step | None) -> None:
+    chooses = recipe.select is not None or recipe.release is not None
+    has = {
+        Step.INGEST: bool(recipe.ingest),
+        Step.EMBED: recipe.embed is not None,
+        Step.DEDUPE: recipe.embed is not None
+        and recipe.select is not None
+        and recipe.select.duplicate_threshold is not None,
+        Step.SELECT: chooses,
+        Step.CAPTION: chooses and recipe.caption is not None,
+        Step.RELEASE: recipe.release is not None,
+        Step.CARD: recipe.release is not None and recipe.card is not None,
+    }
+    if until is not None and not has[until]:
+        known = ", ".join(step for step in Step if has[step])
+        raise CaptionlakeError(f"{recipe.path} has no step {until}: choose one of {known}")
 
 
 def _goes_on(step: Step, recipe: Recipe, report: RunReport) -> bool:

@@ -1,6 +1,7 @@
 """Pictures at hand: folders and zip files, read in place. Members that would lead out of the archive are refused."""
 
 import lzma
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -23,10 +24,11 @@ class MemberError(Exception):
 def members(archive: Path) -> Iterator[str]:
     """The files of a folder (sorted, recursively, none that is hidden) or of a zip, as POSIX paths."""
     if archive.is_dir():
-        for path in sorted(archive.rglob("*")):
-            relative = path.relative_to(archive)
-            if path.is_file() and not any(part.startswith(".") for part in relative.parts):
-                yield relative.as_posix()
+        for root, folders, names in os.walk(archive):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                if not name.startswith(".") and Path(root, name).is_file():
+                    yield Path(root, name).relative_to(archive).as_posix()
         return
     with _zip(archive) as file:
         yield from (info.filename for info in file.infolist() if not info.is_dir())
@@ -48,10 +50,12 @@ class ArchiveReader:
 
     def read(self, archive: str, member: str) -> bytes:
         """The member's bytes. Raises ``MemberError`` where it is missing, unsafe or larger than ``max_bytes``."""
-        parts = PurePosixPath(member.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or not parts.parts or ":" in parts.parts[0]:
+        folder = Path(archive).is_dir()
+        parts = PurePosixPath(member if folder else member.replace("\\", "/"))
+        drive = not folder and bool(parts.parts) and ":" in parts.parts[0]
+        if parts.is_absolute() or ".." in parts.parts or not parts.parts or drive:
             raise MemberError(FailureReason.UNSAFE_MEMBER, "the path leads out of the archive")
-        if Path(archive).is_dir():
+        if folder:
             return self._from_folder(Path(archive), parts)
         return self._from_zip(archive, str(parts))
 

@@ -5,6 +5,7 @@ DuckDB's extensions come from Python packages and are loaded by path, so nothing
 
 import importlib
 import logging
+import re
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -40,6 +41,11 @@ def extension_path(name: str) -> Path:
 def quote(text: str) -> str:
     """A SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def literal_glob(folder: Path) -> str:
+    """A folder's path with the characters that DuckDB's file patterns would read otherwise escaped."""
+    return re.sub(r"([\[*?])", r"[\1]", str(folder))
 
 
 def connect() -> duckdb.DuckDBPyConnection:

@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,12 @@ import pyarrow.parquet as pq
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.lake import Lake
 from captionlake.lake.progress import progress
-from captionlake.lake.releases import find_release
+from captionlake.lake.releases import fetched, find_release
+from captionlake.lake.shards import Locator
 
 _ROWS_PER_GROUP = 100
 _BYTES_PER_GROUP = 128 * 2**20
 _BYTES_PER_FILE = 512 * 2**20
-_CHUNK = 1000
 
 _TEXTS = ("source", "source_key", "collection", "subset", "url", "license", "author")
 SCHEMA = pa.schema(
@@ -76,6 +78,10 @@ def export_parquet(lake: Lake, label: str, folder: Path) -> ExportCounts:
                 written = writer.close()
                 counts.files += len(written)
                 counts.n_bytes += sum(path.stat().st_size for path in written)
+        if counts.rows != release.n_items:
+            raise CaptionlakeError(
+                f"only {counts.rows:,} of the {release.n_items:,} rows of {label} are there: run  captionlake release verify"
+            )
         staging.rename(folder)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
@@ -87,21 +93,23 @@ def _rows(lake: Lake, name: str, version: str, snapshot: int, split: str) -> Ite
     query = files("captionlake.lake").joinpath("sql/export_rows.sql").read_text().replace(":snapshot", str(snapshot))
     cursor = lake.connection.cursor().execute(query, {"name": name, "version": version, "split": split})
     names = [column[0] for column in cursor.description or []]
-    while chunk := cursor.fetchmany(_CHUNK):
-        rows = [dict(zip(names, values, strict=True)) for values in chunk]
-        wanted = [row["image_id"] for row in rows if row["redistribute"] == "bytes"]
-        pictures = dict(lake.pictures(wanted))
-        for row in rows:
-            data = pictures.get(row["image_id"]) if row["redistribute"] == "bytes" else None
-            captions = row.pop("captions") or []
-            url = row["url"] if row["redistribute"] != "none" else None
-            path = f"{row['image_id']}.{str(row['format']).lower()}"
-            yield row | {
-                "image": {"bytes": data, "path": path if data is not None else None},
-                "url": url,
-                "captions": captions,
-                "caption": captions[0]["text"] if captions else None,
-            }
+    listed = (dict(zip(names, values, strict=True)) for values in fetched(cursor))
+    for _, group in groupby(listed, key=itemgetter("position")):
+        row, *others = group
+        captions = [
+            {"text": r["text"], "role": r["role"], "producer": r["producer"], "license": r["caption_license"]}
+            for r in (row, *others)
+            if r["text"] is not None
+        ]
+        image_id, allowed = row["image_id"], row["redistribute"]
+        locator = Locator(shard=row["shard"], row=row["row"], offset=row["offset"], n_bytes=row["n_bytes"])
+        data = lake.picture_at(image_id, locator) if allowed == "bytes" else None
+        yield row | {
+            "image": {"bytes": data, "path": f"{image_id}.{row['format'].lower()}" if data is not None else None},
+            "url": row["url"] if allowed != "none" else None,
+            "captions": captions,
+            "caption": captions[0]["text"] if captions else None,
+        }
 
 
 class _SplitWriter:

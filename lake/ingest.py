@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.archives import ArchiveReader, MemberError
+from captionlake.lake.catalog import literal_glob
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.lake import Lake, insert_new
 from captionlake.lake.progress import progress
@@ -107,7 +108,7 @@ class _Job:
         self.store = store
         self.counts = counts
         self._stored = 0
-        self.listed = str(staging / "listed" / "*.parquet")
+        self.listed = f"{literal_glob(staging)}/listed/*.parquet"
 
     def list_candidates(self, source: Source) -> None:
         """The source's rows as Parquet in staging, numbered; a list of any length passes through a fixed amount of memory."""
@@ -133,6 +134,7 @@ class _Job:
         self.counts.present = found.get("present", 0)
         self.counts.failed_before = found.get("failed_before", 0)
         self.counts.repeated = found.get("repeated", 0)
+        self._check_same_pictures()
 
     def run(self) -> None:
         """Bad rows, then those that need no fetch, archives, downloads, and at last the rows that shared a URL with a download."""
@@ -143,6 +145,39 @@ class _Job:
             self._read(advance)
             self._fetch(advance)
             self._copy("copy_later", advance)
+        self._new_captions()
+
+    def _check_same_pictures(self) -> None:
+        """A folder's file under a key that the lake has must be the picture that the lake has: its size tells."""
+        query = (
+            "SELECT l.archive, l.member, i.n_bytes FROM ingest_plan p JOIN read_parquet(?) l USING (row_id) "
+            "JOIN images i ON i.source = ? AND i.source_key = l.source_key "
+            "WHERE p.todo = 'present' AND l.archive IS NOT NULL AND i.archive IS NOT NULL ORDER BY row_id"
+        )
+        rows = self.lake.connection.execute(query, [self.listed, self.counts.source])
+        while chunk := rows.fetchmany(_REQUESTS_PER_FILE):
+            for archive, member, n_bytes in chunk:
+                path = Path(archive) / member
+                if path.is_file() and path.stat().st_size != n_bytes:
+                    raise CaptionlakeError(
+                        f"{path} is not the picture that the lake has as {self.counts.source}:{member}: "
+                        "keys are paths within the folder, so give each folder a --collection of its own"
+                    )
+
+    def _new_captions(self) -> None:
+        """Texts that are new for pictures that the lake had before, or that stand in further rows of the same picture."""
+        if not self.counts.present and not self.counts.repeated:
+            return
+        self.lake.connection.execute(_sql("ingest_new_captions"), {"listed": self.listed, "source": self.counts.source})
+        last, query = -1, "SELECT * FROM ingest_new_captions WHERE row_id > ? ORDER BY row_id LIMIT ?"
+        while found := dict(self.lake.rows(query, [last, PICTURES_PER_SHARD])):
+            now, last = datetime.now(UTC), max(found)
+            rows = [
+                item
+                for row in self._candidates(list(found))
+                for item in caption_rows(row, self.counts.source, found[row["row_id"]], now)
+            ]
+            self.counts.captions += self.lake.append("captions", pa.Table.from_pylist(rows, CAPTIONS), ["caption_id"])
 
     def _count(self, *todo: str) -> int:
         return int(self.lake.value("SELECT count(*) FROM ingest_plan WHERE list_contains(?, todo)", [list(todo)]))
@@ -255,7 +290,7 @@ def _copy_rows(connection: duckdb.DuckDBPyConnection) -> Stored:
     connection.execute(
         "CREATE OR REPLACE TEMP VIEW copied_failures AS SELECT r.source, r.source_key, r.collection, r.subset, r.url, "
         "NULL::VARCHAR AS archive, NULL::VARCHAR AS member, f.reason, f.detail, f.attempts, f.failed_at "
-        "FROM _rows r JOIN fetch_failures f USING (url) WHERE r.row_id NOT IN (SELECT row_id FROM ingest_copied) "
+        "FROM _rows r JOIN fetch_failures f USING (url) WHERE f.archive IS NULL AND r.row_id NOT IN (SELECT row_id FROM ingest_copied) "
         "QUALIFY row_number() OVER (PARTITION BY r.row_id ORDER BY f.failed_at DESC) = 1"
     )
     stored = Stored()

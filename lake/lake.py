@@ -21,7 +21,7 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake import catalog
 from captionlake.lake.catalog import first_line, quote
 from captionlake.lake.locking import write_lock
-from captionlake.lake.shards import Locator, ShardReader, sweep_shards
+from captionlake.lake.shards import NO_SHARD, Locator, ShardReader, ShardWriter, sweep_shards
 from captionlake.lake.staging import staging_folder, sweep_staging
 
 log = logging.getLogger(__name__)
@@ -43,19 +43,18 @@ class Lake:
 
     @classmethod
     def init(cls, path: str | Path) -> "Lake":
-        """Make a new lake in ``path``: all of it, or nothing. A folder that holds a lake already is refused."""
+        """Make a new lake in ``path``: all of it, or nothing. A folder that holds a lake, or what is left of one, is refused."""
         folder = Path(path).expanduser().absolute()
-        if (folder / catalog.CATALOG).exists():
-            raise CaptionlakeError(f"{folder} already holds a lake: use it as it is, or choose another folder")
         try:
             for name in ("data", "images", "staging", "spool"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
             with write_lock(folder), staging_folder(folder, "init") as staging:
+                _check_free(folder)
                 connection = catalog.connect()
                 catalog.attach(connection, staging)
                 catalog.create_schema(connection)
                 connection.close()
-                # DuckLake notes the folder it was made in, but Lake.open states it each time.
+                ShardWriter(folder / "images" / NO_SHARD).finish()  # the view of the pictures needs a first file
                 (staging / catalog.CATALOG).rename(folder / catalog.CATALOG)
         except OSError as error:
             raise CaptionlakeError(
@@ -63,11 +62,16 @@ class Lake:
             ) from error
         return cls.open(folder)
 
+    @staticmethod
+    def exists(path: Path) -> bool:
+        """Whether there is a lake in ``path``."""
+        return (path / catalog.CATALOG).is_file()
+
     @classmethod
     def open(cls, path: str | Path) -> "Lake":
         """Open the lake in ``path``. Raises where there is none, or where a newer captionlake wrote it."""
         folder = Path(path).expanduser().absolute()
-        if not (folder / catalog.CATALOG).is_file():
+        if not cls.exists(folder):
             raise CaptionlakeError(f"no lake in {folder}: make one with  captionlake init {folder}")
         connection = catalog.connect()
         try:
@@ -132,6 +136,10 @@ class Lake:
         """(image_id, bytes) of the pictures named, in the order in which they lie on disk, each checked against its SHA-256."""
         for image_id, locator in self._located(image_ids):
             yield image_id, self._reader.read(image_id, locator)
+
+    def picture_at(self, image_id: str, locator: Locator) -> bytes:
+        """As ``picture``, where the place is known already."""
+        return self._reader.read(image_id, locator)
 
     def damaged(self, image_ids: Sequence[str]) -> Iterator[str]:
         """One line for each picture named whose bytes are missing or are not those that were stored."""
@@ -240,15 +248,23 @@ def insert_new(connection: duckdb.DuckDBPyConnection, table: str, rows: str, key
 
 def image_bytes_query(lake: Path) -> str:
     """SQL for the pictures' bytes, of committed rows alone: a shard that no row names is not visible."""
-    images = lake / "images"
-    if not any(images.glob("shard-*.parquet")):
-        return "SELECT NULL::VARCHAR AS image_id, NULL::BLOB AS bytes WHERE false"
+    shards = f"{catalog.literal_glob(lake / 'images')}/shard-*.parquet"
     return (
         "SELECT stored.image_id, stored.bytes "
-        f"FROM read_parquet({quote(str(images / 'shard-*.parquet'))}, filename = true, file_row_number = true) stored "
+        f"FROM read_parquet({quote(shards)}, filename = true, file_row_number = true) stored "
         'JOIN (SELECT DISTINCT shard, "row" FROM lake.images) located '
         'ON located.shard = parse_filename(stored.filename) AND located."row" = stored.file_row_number'
     )
+
+
+def _check_free(folder: Path) -> None:
+    if (folder / catalog.CATALOG).exists():
+        raise CaptionlakeError(f"{folder} already holds a lake: use it as it is, or choose another folder")
+    left = [*(folder / "images").iterdir(), *(folder / "data").iterdir(), *folder.glob(f"{catalog.CATALOG}-*")]
+    if [path for path in left if path.name != NO_SHARD]:
+        raise CaptionlakeError(
+            f"{folder} holds pictures or tables but no {catalog.CATALOG}: restore it from a backup, or choose another folder"
+        )
 
 
 def _advice(error: duckdb.Error) -> str:

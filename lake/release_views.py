@@ -4,26 +4,17 @@ A release's rows are written after the snapshot that it pins, so the release tab
 as it was then.
 """
 
-import re
 from importlib.resources import files
 
 import duckdb
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.catalog import quote
+from captionlake.lake.release_names import release_row
 
 # Written after the snapshot a release pins: read as they are now.
 _LATER = frozenset({"releases", "release_items", "release_captions", "exclusions", "takedowns", "publications"})
 _OWN = ("items", "captions", "exclusions")
-_NAME = re.compile(r"[^@\s]+")
-
-
-def parse_release(text: str) -> tuple[str, str]:
-    """``name@version`` as (name, version)."""
-    name, at, version = text.strip().partition("@")
-    if not at or not _NAME.fullmatch(name) or not _NAME.fullmatch(version):
-        raise CaptionlakeError(f"'{text}' names no release: write NAME@VERSION, such as sharegpt4v@1.0.0")
-    return name, version
 
 
 def create_release_views(connection: duckdb.DuckDBPyConnection, name: str, version: str) -> list[str]:
@@ -32,12 +23,7 @@ def create_release_views(connection: duckdb.DuckDBPyConnection, name: str, versi
     ``items``, ``captions`` and ``exclusions`` hold the release's own rows, the other tables are whole, at its snapshot. The views stand
     before the tables of the same names until ``drop_views``, so use a connection that does not write.
     """
-    row = connection.execute(
-        f"SELECT snapshot_id FROM lake.main.releases WHERE name = {quote(name)} AND version = {quote(version)}"
-    ).fetchone()
-    if row is None:
-        raise _unknown_release(connection, name, version)
-    snapshot = int(row[0])
+    snapshot = int(str(release_row(connection, name, version, "snapshot_id")[0]))
     tables = _tables_at(connection, snapshot)
     if not tables:
         raise CaptionlakeError(
@@ -86,12 +72,3 @@ def _pin(connection: duckdb.DuckDBPyConnection, tables: list[str], snapshot: int
         connection.execute(
             f'CREATE OR REPLACE TEMP VIEW "{table}" AS SELECT * FROM lake.main."{table}" AT (VERSION => {int(snapshot)})'
         )
-
-
-def _unknown_release(connection: duckdb.DuckDBPyConnection, name: str, version: str) -> CaptionlakeError:
-    rows = connection.execute(
-        "SELECT name || '@' || version FROM lake.main.releases ORDER BY created_at DESC"
-    ).fetchall()
-    known = ", ".join(release for (release,) in rows[:10]) + (", …" if len(rows) > 10 else "")
-    hint = f"there are {known}" if rows else "the lake has no release yet: make one with  captionlake release create"
-    return CaptionlakeError(f"no release {name}@{version}: {hint}")

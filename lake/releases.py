@@ -11,15 +11,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from captionlake.errors import CaptionlakeError
+from captionlake.lake.catalog import quote
 from captionlake.lake.lake import Lake
 from captionlake.lake.progress import progress
 from captionlake.lake.release_config import ReleaseConfig
+from captionlake.lake.release_names import parse_release, release_row
 
 ITEMS = pa.schema(
     [
@@ -74,13 +78,8 @@ def list_releases(lake: Lake) -> list[Release]:
 
 
 def find_release(lake: Lake, label: str) -> Release:
-    """The release ``name@version``. Raises with the labels that there are."""
-    name, _, version = label.partition("@")
-    found = lake.rows(f"SELECT {_COLUMNS} FROM releases WHERE name = ? AND version = ?", [name, version])
-    if not found:
-        known = ", ".join(release.label for release in list_releases(lake)) or "none yet"
-        raise CaptionlakeError(f"no release {label!r} in {lake.path}: it has {known}")
-    return Release(*found[0])
+    """The release ``name@version``. Raises with the releases that there are."""
+    return Release(*release_row(lake.connection, *parse_release(label), _COLUMNS))  # type: ignore[arg-type]
 
 
 def create_release(lake: Lake, draft: Draft) -> tuple[Release, bool]:
@@ -90,8 +89,7 @@ def create_release(lake: Lake, draft: Draft) -> tuple[Release, bool]:
     """
     _check_complete(lake, draft)
     name, version = draft.config.name, draft.config.version
-    tables = _rows(lake, draft)
-    content = _content_hash(tables["_items"]["row_sha256"].to_pylist())
+    items, content = _items(lake, draft)
     header = pa.Table.from_pylist(
         [
             {
@@ -121,18 +119,16 @@ def create_release(lake: Lake, draft: Draft) -> tuple[Release, bool]:
                 "give [release] a new version"
             )
         connection.execute("INSERT INTO releases BY NAME FROM _release")
-        for table in ("items", "captions"):
-            connection.execute(
-                f"INSERT INTO release_{table} BY NAME SELECT $name AS name, $version AS version, * FROM _{table}",
-                {"name": name, "version": version},
-            )
-        connection.execute(
-            "INSERT INTO exclusions BY NAME SELECT $name AS name, $version AS version, * FROM _exclusions",
-            {"name": name, "version": version},
-        )
+        for table, rows in (
+            ("release_items", "FROM _items"),
+            ("release_captions", "SELECT position, ordinal, caption_id, role FROM draft_captions"),
+            ("exclusions", "FROM _exclusions"),
+        ):
+            query = f"INSERT INTO {table} BY NAME SELECT {quote(name)} AS name, {quote(version)} AS version, * FROM ({rows})"
+            connection.execute(query)
         return True
 
-    with lake.registered(_release=header, _exclusions=draft.exclusions, **tables):
+    with lake.registered(_release=header, _items=items, _exclusions=draft.exclusions):
         new = lake.commit(change)
     return find_release(lake, f"{name}@{version}"), new
 
@@ -152,34 +148,47 @@ def _check_complete(lake: Lake, draft: Draft) -> None:
         )
 
 
-def _rows(lake: Lake, draft: Draft) -> dict[str, pa.Table]:
-    """``_items`` in order of source and key with positions and row hashes, and ``_captions``, which refer to captions by id."""
+def _items(lake: Lake, draft: Draft) -> tuple[pa.Table, str]:
+    """The items in order of source and key, with positions and hashes, and the content hash; leaves ``draft_captions`` behind."""
+    connection = lake.connection
     with lake.registered(_chosen=draft.items):
-        connection = lake.connection
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE chosen AS SELECT row_number() OVER (ORDER BY source, source_key) - 1 AS position, "
             "source, source_key, image_id, split FROM _chosen"
         )
-        query = files("captionlake.lake").joinpath("sql/draft_captions.sql").read_text()
-        connection.execute(query.replace(":snapshot", str(draft.snapshot)), {"producers": draft.producers})
-    captions = lake.arrow("SELECT position, ordinal, caption_id, role FROM draft_captions ORDER BY position, ordinal")
-    items = []
-    rows = lake.connection.execute(
-        "SELECT position, source, source_key, image_id, split, texts FROM chosen LEFT JOIN ("
-        "SELECT position, list([role, text] ORDER BY ordinal) AS texts FROM draft_captions GROUP BY position"
-        ") USING (position) ORDER BY position"
+    query = files("captionlake.lake").joinpath("sql/draft_captions.sql").read_text()
+    connection.execute(query.replace(":snapshot", str(draft.snapshot)), {"producers": draft.producers})
+    rows = connection.execute(
+        "SELECT position, source, source_key, image_id, split, role, text FROM chosen LEFT JOIN draft_captions USING (position) "
+        "ORDER BY position, ordinal"
     )
+    content = ContentHash()
+    tables = [ITEMS.empty_table()]
     with progress("release", draft.items.num_rows) as advance:
-        while chunk := rows.fetchmany(_CHUNK):
-            for position, source, key, image_id, split, texts in chunk:
-                digest = row_hash(source, key, image_id, split, texts or [])
-                items.append((position, source, key, image_id, split, digest))
+        hashed = _hashed(rows, content)
+        while chunk := list(islice(hashed, _CHUNK)):
+            columns = zip(*chunk, strict=True)
+            tables.append(pa.table([pa.array(c, f.type) for c, f in zip(columns, ITEMS, strict=True)], ITEMS))
             advance(len(chunk))
-    columns: list[Any] = list(zip(*items, strict=True)) if items else [[]] * len(ITEMS)
-    return {
-        "_items": pa.table([pa.array(c, f.type) for c, f in zip(columns, ITEMS, strict=True)], ITEMS),
-        "_captions": captions,
-    }
+    return pa.concat_tables(tables), content.hexdigest()
+
+
+def _hashed(rows: duckdb.DuckDBPyConnection, content: "ContentHash") -> Iterator[tuple[Any, ...]]:
+    for position, source, key, image_id, split, texts in _with_texts(rows, 5):
+        yield position, source, key, image_id, split, content.add(source, key, image_id, split, texts)
+
+
+def _with_texts(rows: duckdb.DuckDBPyConnection, keys: int) -> Iterator[list[Any]]:
+    """Result rows of ``keys`` columns, then role and text, gathered by the first column: the keys, then the pairs of role and text."""
+    for _, group in groupby(fetched(rows), key=itemgetter(0)):
+        first, *others = group
+        yield [*first[:keys], [[role, text] for *_, role, text in (first, *others) if text is not None]]
+
+
+def fetched(rows: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+    """The rows of a result, some thousand at a time."""
+    while chunk := rows.fetchmany(_CHUNK):
+        yield from chunk
 
 
 def row_hash(source: str, source_key: str, image_id: str, split: str, texts: list[list[str]]) -> str:
@@ -188,11 +197,23 @@ def row_hash(source: str, source_key: str, image_id: str, split: str, texts: lis
     return hashlib.sha256(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 
-def _content_hash(row_hashes: list[str]) -> str:
-    content = hashlib.sha256()
-    for digest in row_hashes:
-        content.update(f"{digest}\n".encode())
-    return content.hexdigest()
+class ContentHash:
+    """The hash of a release, row by row."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self.rows = 0
+
+    def add(self, source: str, source_key: str, image_id: str, split: str, texts: list[list[str]]) -> str:
+        """Take in the next row; returns its own hash."""
+        digest = row_hash(source, source_key, image_id, split, texts)
+        self._hash.update(f"{digest}\n".encode())
+        self.rows += 1
+        return digest
+
+    def hexdigest(self) -> str:
+        """The hash of the rows so far."""
+        return self._hash.hexdigest()
 
 
 @dataclass(slots=True)
@@ -211,28 +232,23 @@ def verify_release(lake: Lake, label: str) -> Verification:
     """Recompute every hash of a release: pictures from their bytes, rows from the captions, the whole from the rows."""
     release = find_release(lake, label)
     found = _Problems()
-    digests: list[str] = []
-    rows = lake.connection.cursor().execute(
-        files("captionlake.lake").joinpath("sql/verify_rows.sql").read_text(),
-        {"name": release.name, "version": release.version},
-    )
+    content = ContentHash()
+    query = files("captionlake.lake").joinpath("sql/verify_rows.sql").read_text()
+    rows = lake.connection.cursor().execute(query, {"name": release.name, "version": release.version})
     with progress(f"verify {label}", release.n_items * 2) as advance:
-        while chunk := rows.fetchmany(_CHUNK):
-            for position, source, key, image_id, split, stored, texts in chunk:
-                digest = row_hash(source, key, image_id, split, texts or [])
-                digests.append(digest)
-                if digest != stored:
-                    found.add(f"row {position} ({source}:{key}): its captions or keys are not those of the release")
-            advance(len(chunk))
-        if len(digests) != release.n_items or _content_hash(digests) != release.content_sha256:
-            found.add(f"the content hash of {len(digests):,} rows is not the release's {release.content_sha256}")
+        for position, source, key, image_id, split, stored, texts in _with_texts(rows, 6):
+            if content.add(source, key, image_id, split, texts) != stored:
+                found.add(f"row {position} ({source}:{key}): its captions or keys are not those of the release")
+            advance(1)
+        if content.rows != release.n_items or content.hexdigest() != release.content_sha256:
+            found.add(f"the content hash of {content.rows:,} rows is not the release's {release.content_sha256}")
         n_pictures = 0
         for image_ids in _release_pictures(lake, release):
             n_pictures += len(image_ids)
             for problem in lake.damaged(image_ids):
                 found.add(problem)
             advance(len(image_ids))
-    return Verification(label, len(digests), n_pictures, release.content_sha256, found.count, found.first)
+    return Verification(label, content.rows, n_pictures, release.content_sha256, found.count, found.first)
 
 
 class _Problems:

@@ -21,6 +21,7 @@ from captionlake.errors import CaptionlakeError
 log = logging.getLogger(__name__)
 
 PICTURES_PER_SHARD = 1000
+NO_SHARD = "shard-000000.parquet"  # empty, in every lake from the first
 _PICTURES_PER_GROUP = 100
 _BYTES_PER_GROUP = 256 * 2**20
 _STALE_SECONDS = 24 * 3600
@@ -139,8 +140,10 @@ def place_shard(staged: Path, images: Path) -> str:
 def sweep_shards(images: Path, named: set[str]) -> int:
     """Remove shards that no row names and that are older than a day; only under the write lock. Returns how many."""
     swept = 0
+    if not named:  # a catalog that names none may be the wrong one
+        return swept
     for path in images.glob("shard-*.parquet"):
-        if path.name not in named and time.time() - path.stat().st_mtime > _STALE_SECONDS:
+        if path.name != NO_SHARD and path.name not in named and time.time() - path.stat().st_mtime > _STALE_SECONDS:
             log.warning("removing %s: no row names it", path.name)
             path.unlink()
             swept += 1

@@ -35,13 +35,31 @@ def sweep_staging(lake: Path) -> int:
     for lock_file in sorted(root.glob("*.lock")) if root.is_dir() else []:
         try:
             with FileLock(lock_file, timeout=0):
-                shutil.rmtree(lock_file.with_suffix(""), ignore_errors=True)
-                lock_file.unlink(missing_ok=True)
-                swept += 1
+                if _remove(lock_file.with_suffix("")):
+                    lock_file.unlink(missing_ok=True)
+                    swept += 1
         except Timeout:
             continue
-    for folder in root.glob("duckdb-*"):  # what queries spilled; DuckDB removes it unless it was killed
-        if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+    # What queries spilled has no lock; DuckDB removes it unless it was killed.
+    for folder in [path for path in root.glob("*") if path.is_dir() and not path.with_suffix(".lock").exists()]:
+        if time.time() - _last_touched(folder) > _STALE_SECONDS and _remove(folder):
             swept += 1
     return swept
+
+
+def _remove(folder: Path) -> bool:
+    """Whether the folder is gone. A dead process's downloads end a moment after it, and may write until then."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _last_touched(folder: Path) -> float:
+    """When something in a folder was written last; now, where another process has just removed it."""
+    try:
+        return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+    except FileNotFoundError:
+        return time.time()

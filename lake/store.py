@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from captionlake.errors import CaptionlakeError
 from captionlake.lake.lake import Lake, insert_new
 from captionlake.lake.locking import write_lock
 from captionlake.lake.pictures import Picture, PictureError, inspect
@@ -129,7 +132,8 @@ class Store:
         """Remove the shard of a commit that failed, unless a row names it after all."""
         if shard.name is None:
             return
-        with write_lock(self._lake.path):
+        # An error here must not stand in the place of the one that is on its way; what stays is swept in time.
+        with suppress(CaptionlakeError, duckdb.Error), write_lock(self._lake.path):
             if not self._lake.value("SELECT count(*) FROM images WHERE shard = ?", [shard.name]):
                 (self._lake.path / "images" / shard.name).unlink(missing_ok=True)
 
@@ -202,8 +206,11 @@ def _image(row: dict[str, Any], image_id: str, picture: Picture) -> dict[str, An
 def caption_rows(row: dict[str, Any], source: str, image_id: str, now: datetime) -> list[dict[str, Any]]:
     """The source's own texts as rows of ``captions``; the id is a hash of what the row says, so that a rerun makes the same."""
     rows = []
+    again: Counter[tuple[str, str]] = Counter()
     for ordinal, item in enumerate(row.get("captions") or []):
-        named = json.dumps([source, row["source_key"], item["kind"], ordinal, item["text"]], ensure_ascii=False)
+        said = (item["kind"], item["text"])
+        named = json.dumps([source, row["source_key"], *said, again[said]], ensure_ascii=False)
+        again[said] += 1
         rows.append(
             {
                 "caption_id": hashlib.sha256(named.encode()).hexdigest()[:32],

@@ -24,10 +24,20 @@ def read_rows(path: Path, *, required: Iterable[str] = ()) -> Iterator[tuple[int
     try:
         yield from reader(path, tuple(required))
     except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1 if path.stat().st_size < 2**30 else "?"
-        raise CaptionlakeError(f"{path} line {line}: not UTF-8: save the file as UTF-8") from error
+        raise CaptionlakeError(f"{path} line {_broken_line(path)}: not UTF-8: save the file as UTF-8") from error
     except OSError as error:
         raise CaptionlakeError(f"{path} cannot be read ({error.strerror}): check its path and rights") from error
+
+
+def _broken_line(path: Path) -> int:
+    """The first line that is not UTF-8; the decoder's own position counts within a part of the file."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return 1
 
 
 def _csv(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:

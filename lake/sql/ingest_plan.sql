@@ -9,7 +9,10 @@ WITH listed AS (
            EXISTS (SELECT 1 FROM images i WHERE i.source = $source AND i.source_key = listed.source_key) AS present,
            EXISTS (SELECT 1 FROM fetch_failures f WHERE f.source = $source AND f.source_key = listed.source_key) AS failed,
            archive IS NULL AND EXISTS (SELECT 1 FROM images i WHERE i.url = listed.url) AS fetched,
-           archive IS NULL AND EXISTS (SELECT 1 FROM fetch_failures f WHERE f.url = listed.url) AS unfetchable
+           archive IS NULL AND EXISTS (
+               SELECT 1 FROM fetch_failures f
+               WHERE f.url = listed.url AND f.archive IS NULL AND f.reason NOT IN ('blocked_address', 'too_large', 'bad_row')
+           ) AS unfetchable
     FROM listed
 ), decided AS (
     SELECT row_id, url,

@@ -121,13 +121,51 @@ def test_the_same_bytes_are_stored_once(lake: Lake, tmp_path: Path, photographs:
     ingest(lake, folder_config(folder))
     assert lake.value("SELECT count(*) FROM images") == 3
     assert lake.value('SELECT count(DISTINCT (shard, "row", "offset")) FROM images') == 1
-    assert len(list((lake.path / "images").iterdir())) == 1
+    assert len(list((lake.path / "images").iterdir())) == 2  # the first is empty
+
+
+def test_captions_that_come_after_their_pictures(
+    lake: Lake, tmp_path: Path, photographs: dict[str, Image.Image]
+) -> None:
+    """Also several rows of one picture, and the same rows again."""
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    photographs["coffee"].save(folder / "a.png")
+    assert ingest(lake, folder_config(folder)).captions == 0
+    table = tmp_path / "late.csv"
+    table.write_text("file_name,caption\na.png,A cup\na.png,A cup of coffee\na.png,A cup\n")
+    counts = ingest(lake, folder_config(folder, table))
+    assert (counts.present, counts.repeated, counts.captions) == (1, 2, 2)
+    assert ingest(lake, folder_config(folder, table)).captions == 0
+    assert lake.rows("SELECT text FROM captions ORDER BY 1") == [("A cup",), ("A cup of coffee",)]
+
+
+def test_another_folder_under_the_same_keys_is_refused(
+    lake: Lake, tmp_path: Path, photographs: dict[str, Image.Image]
+) -> None:
+    for name, picture in (("one", "coffee"), ("two", "rocket")):
+        (tmp_path / name).mkdir()
+        photographs[picture].save(tmp_path / name / "1.png")
+    ingest(lake, folder_config(tmp_path / "one"))
+    with pytest.raises(CaptionlakeError, match="--collection"):
+        ingest(lake, folder_config(tmp_path / "two"))
+    assert ingest(lake, folder_config(tmp_path / "two", collection="two")).images == 1
+
+
+def test_odd_file_names_come_in(lake: Lake, tmp_path: Path, tiles: Callable[[int], list[bytes]]) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    names = ["12:30.jpg", "a\\b.jpg", "ein Bild.jpg", "\u00fc.jpg", "'; DROP TABLE images; --.jpg"]
+    for name, data in zip(names, tiles(len(names)), strict=True):
+        (folder / name).write_bytes(data)
+    assert ingest(lake, folder_config(folder)).images == len(names)
+    assert [key for (key,) in lake.rows("SELECT source_key FROM images ORDER BY 1")] == sorted(names)
 
 
 def test_image_bytes_shows_committed_pictures_alone(lake: Lake, tile_folder: Callable[[int], Path]) -> None:
     ingest(lake, folder_config(tile_folder(3)))
     stray = lake.path / "images" / "shard-000099.parquet"
-    stray.write_bytes(next((lake.path / "images").iterdir()).read_bytes())
+    stray.write_bytes((lake.path / "images" / "shard-000001.parquet").read_bytes())
     with Lake.open(lake.path) as again:
         assert again.value("SELECT count(*) FROM image_bytes") == 3
         assert again.value("SELECT bool_and(sha256(bytes) = image_id) FROM image_bytes")
@@ -141,6 +179,7 @@ def test_image_bytes_shows_committed_pictures_alone(lake: Lake, tile_folder: Cal
         ("c.csv", b'file_name,caption\na.jpg,"x\n', "line"),
         ("c.csv", b"", "empty"),
         ("c.csv", b"file_name,caption\na.jpg,\xff\xfe\n", "line 2: not UTF-8"),
+        ("c.csv", b"file_name,caption\n" + b"a.jpg,some text\n" * 3000 + b"a.jpg,\xff\n", "line 3002: not UTF-8"),
         ("c.jsonl", b'{"file_name": "a"}\n{"file_name": \n', "line 2: not JSON"),
         ("c.jsonl", b'{"file_name": "a"}\n[1]\n', "line 2: not a JSON object"),
         ("c.txt", b"a.jpg", "not a table"),

@@ -46,6 +46,35 @@ def test_init_refuses_a_folder_with_a_lake_and_a_file(tmp_path: Path) -> None:
         Lake.init(tmp_path / "file")
 
 
+def test_init_refuses_what_is_left_of_a_lake(tmp_path: Path) -> None:
+    """Else the next sweep would take all its pictures for those of a killed process."""
+    with Lake.init(tmp_path / "lake") as lake:
+        lake.append("embeddings", vectors(*(f"i{n}" for n in range(100))), ["image_id", "model_id"])
+    (tmp_path / "lake" / "catalog.sqlite").unlink()
+    with pytest.raises(CaptionlakeError, match="restore it from a backup"):
+        Lake.init(tmp_path / "lake")
+
+
+def test_one_of_several_inits_at_once_makes_the_lake(tmp_path: Path) -> None:
+    script = "import sys; from captionlake.lake import Lake; Lake.init(sys.argv[1])"
+    jobs = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "lake")], stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    errors = [job.communicate()[1].decode() for job in jobs]
+    assert sorted(job.returncode for job in jobs) == [0, 1, 1, 1]
+    assert sum("already holds a lake" in error for error in errors) == 3
+
+
+@pytest.mark.parametrize("name", ["a[1]b", "a*b", "a?b", "a'b\"c", "{a,b}"])
+def test_a_lake_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    with Lake.init(tmp_path / name) as lake:
+        assert lake.value("SELECT count(*) FROM image_bytes") == 0
+    shutil.move(tmp_path / name, tmp_path / f"moved {name}")
+    with Lake.open(tmp_path / f"moved {name}") as lake:
+        assert lake.value("SELECT count(*) FROM images") == 0
+
+
 def test_open_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(CaptionlakeError, match="captionlake init"):
         Lake.open(tmp_path)
@@ -105,6 +134,10 @@ def test_a_lock_held_too_long_is_told(tmp_path: Path) -> None:
             pass
 
 
+ONE_IMAGE = """INSERT INTO images BY NAME SELECT 's' AS source, 'k' AS source_key, 'c' AS collection, 'i' AS image_id, 1 AS width,
+1 AS height, 'PNG' AS format, 1 AS orientation, 1 AS n_bytes, 0 AS phash, 'shard-000001.parquet' AS shard, 0 AS "row", 0 AS "offset",
+now() AS ingested_at"""
+
 WRITER = """
 import sys, pyarrow as pa
 from captionlake.lake import Lake
@@ -163,6 +196,7 @@ def test_sweep_removes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> No
             dead.with_suffix(".lock").touch()
             old = lake.path / "images" / "shard-000007.parquet"
             young = lake.path / "images" / "shard-000008.parquet"
+            lake.commit(lambda c: c.execute(ONE_IMAGE))  # a catalog that names no shard at all sweeps none
             for shard in (old, young):
                 shard.write_bytes(b"no row names it")
             two_days_ago = time.time() - 2 * 24 * 3600

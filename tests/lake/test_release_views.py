@@ -8,7 +8,8 @@ import pytest
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.query_child import open_read_only
-from captionlake.lake.release_views import create_release_views, create_snapshot_views, drop_views, parse_release
+from captionlake.lake.release_names import parse_release
+from captionlake.lake.release_views import create_release_views, create_snapshot_views, drop_views
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def test_a_choice_that_forgets_a_row_is_refused(lake: Lake) -> None:
 
 def test_an_unknown_release_names_those_that_are(lake: Lake) -> None:
     create_release(lake, draft(lake))
-    with pytest.raises(CaptionlakeError, match=r"it has tiles@1\.0\.0"):
+    with pytest.raises(CaptionlakeError, match=r"there are tiles@1\.0\.0"):
         find_release(lake, "tiles@2.0.0")
 
 
