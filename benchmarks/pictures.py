@@ -62,8 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _serve(folder: Path, pipe: Connection) -> None:
     handler = type("Handler", (_Handler,), {"folder": folder})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.request_queue_size = 256
+    server = type("Server", (ThreadingHTTPServer,), {"request_queue_size": 1024})(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     pipe.send(server.server_address[1])
     pipe.recv()  # until told to end, or the other side is gone

@@ -61,8 +61,9 @@ class IngestCounts:
     seconds: float = 0.0
     reasons: dict[str, int] = field(default_factory=dict)
 
-    def add(self, stored: Stored) -> None:
-        """Count what a batch stored."""
+    def add(self, stored: Stored, rows: int) -> None:
+        """Count what a batch of so many rows stored; another process may just have stored the rest of them."""
+        self.present += rows - stored.images - stored.failures
         self.images += stored.images
         self.captions += stored.captions
         self.failures += stored.failures
@@ -118,7 +119,8 @@ class _Job:
             rows = islice(rows, self.config.limit)
         for number, frame in enumerate(frames(rows)):
             numbered = frame.with_row_index("row_id", offset=self.counts.listed).cast({"row_id": pl.Int64})
-            numbered.write_parquet(self.staging / "listed" / f"{number:06d}.parquet")
+            # By PyArrow, whose error on a full disk is an OSError.
+            pq.write_table(numbered.to_arrow(), self.staging / "listed" / f"{number:06d}.parquet")
             self.counts.listed += len(frame)
 
     def plan(self) -> None:
@@ -206,7 +208,7 @@ class _Job:
 
     def _store(self, outcomes: Iterable[Outcome], advance: Callable[[int], None]) -> None:
         for batch in _batches(outcomes):
-            self.counts.add(self.store.store(batch, self.staging))
+            self.counts.add(self.store.store(batch, self.staging), len(batch))
             self._stored += 1
             if self._stored % _MERGE_EVERY == 0:
                 self.lake.merge_small_files()

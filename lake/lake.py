@@ -80,6 +80,11 @@ class Lake:
             spill = folder / "staging" / f"duckdb-{uuid.uuid4().hex[:12]}"  # made when a query first needs it
             connection.execute(f"SET temp_directory = {quote(str(spill))}")
             connection.execute(f"CREATE TEMP VIEW image_bytes AS {image_bytes_query(folder)}")
+        except duckdb.Error as error:
+            connection.close()
+            raise CaptionlakeError(
+                f"the lake {folder} is not whole ({first_line(error)}): restore what is missing from a backup"
+            ) from error
         except BaseException:
             connection.close()
             raise

@@ -29,9 +29,9 @@ from .curation.conftest import _save_random_clip
 from .killed import CAPTIONS, FAILURES, IMAGES, SOURCES, Commands, nothing_staged, same_rows, sound, wait_for
 from .lake.image_server import jpeg
 
-FOLDER_KILLS = 14
+FOLDER_KILLS = 12
 WEB_KILLS = 5
-RUN_KILLS = 12
+RUN_KILLS = 10
 SMALL_SHARDS = {"captionlake.lake.ingest.PICTURES_PER_SHARD": 50}  # so that an ingest has several commits
 
 
@@ -47,10 +47,10 @@ def test_ingest_of_a_folder(tmp_path: Path, tile_folder: Callable[[int], Path]) 
         shutil.copytree(empty, whole)
         commands.learn("ingest", "folder", folder, "--lake", whole)
         while kills < FOLDER_KILLS:
-            lake = tmp_path / f"lake-{kills}"
+            lake = tmp_path / f"lake-{uuid.uuid4().hex}"
             shutil.copytree(empty, lake)
             settled: set[tuple[str, str]] = set()
-            for _ in range(4):
+            for _ in range(6):
                 if commands.run("ingest", "folder", folder, "--lake", lake, at=commands.moment(chance)):
                     break
                 kills += 1
@@ -277,8 +277,8 @@ def test_run_of_a_recipe(recipe_parts: Path, tmp_path: Path) -> None:
         whole = recipe("whole")
         commands.learn("run", whole / "recipe.toml")
         while kills < RUN_KILLS:
-            one = recipe(f"killed-{kills}")
-            for _ in range(4):
+            one = recipe(f"killed-{uuid.uuid4().hex}")
+            for _ in range(6):
                 if commands.run("run", one / "recipe.toml", at=commands.moment(chance)):
                     break
                 kills += 1

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -253,3 +255,28 @@ def test_a_malformed_list_is_one_line_and_stores_nothing(
 def test_a_list_that_is_not_there_is_told(lake: Lake, tmp_path: Path) -> None:
     with pytest.raises(CaptionlakeError, match=r"nowhere\.csv cannot be read"):
         web(lake, tmp_path / "nowhere.csv")
+
+
+TWO = """
+import json, sys
+from dataclasses import asdict
+from captionlake.lake import Lake
+from captionlake.lake.ingest import ingest
+from captionlake.lake.ingest_config import IngestConfig
+with Lake.open(sys.argv[1]) as lake:
+    config = IngestConfig(source="web", inputs=[sys.argv[2]], allow_private_hosts=True, fetch={"processes": 1})
+    sys.stdout.write(json.dumps(asdict(ingest(lake, config))))
+"""
+
+
+def test_two_processes_with_one_list(lake: Lake, server: ImageServer, tmp_path: Path) -> None:
+    """Both may fetch, but each row is stored once, and each process accounts for every row."""
+    table = listed(tmp_path / "list.csv", *(server.url(f"/image/{n}" if n % 5 else f"/gone/{n}") for n in range(60)))
+    command = [sys.executable, "-c", TWO, str(lake.path), str(table)]
+    jobs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [IngestCounts(**json.loads(job.communicate()[0])) for job in jobs]
+    for counts in told:
+        adds_up(counts)
+    assert sum(counts.images for counts in told) == lake.value("SELECT count(*) FROM images") == 48
+    assert lake.rows("SELECT count(*), count(DISTINCT source_key) FROM fetch_failures") == [(12, 12)]
+    assert sum(counts.captions for counts in told) == lake.value("SELECT count(*) FROM captions") == 48
