@@ -6,6 +6,7 @@ DuckDB's extensions come from Python packages and are loaded by path, so nothing
 import importlib
 import logging
 import re
+import shutil
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 CATALOG = "catalog.sqlite"
+_FREE_BYTES = 2**20  # with less, SQLite cannot lay its side files
 _BUSY_MS = 20_000  # a reader or writer of the SQLite file waits this long before it fails
 
 
@@ -69,8 +71,10 @@ def attach(connection: duckdb.DuckDBPyConnection, lake: Path, *, read_only: bool
         connection.execute(f"ATTACH {target} AS lake ({', '.join(options)})")
         connection.execute("USE lake")
     except duckdb.Error as error:
+        full = shutil.disk_usage(lake).free < _FREE_BYTES
+        advice = "make room on its disk" if full else "restore it from a backup, or make a new lake"
         raise CaptionlakeError(
-            f"{lake / CATALOG} does not open as a lake's catalog ({first_line(error)}): restore it from a backup, or make a new lake"
+            f"{lake / CATALOG} does not open as a lake's catalog ({first_line(error)}): {advice}"
         ) from error
 
 

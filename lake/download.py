@@ -206,7 +206,8 @@ class _Fetcher:
             )
 
     def check_disk(self) -> None:
-        if os.strerror(errno.ENOSPC) in self._tail():
+        tail = self._tail()
+        if any(os.strerror(code) in tail for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
             raise CaptionlakeError(f"no space left on the disk of {self.shards.parent}: free some and run it again")
 
     def last_words(self) -> str:

@@ -1,6 +1,7 @@
 """Folders: captions and further columns, every row accounted for, hostile names, reruns, several processes."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -160,6 +161,17 @@ def test_odd_file_names_come_in(lake: Lake, tmp_path: Path, tiles: Callable[[int
         (folder / name).write_bytes(data)
     assert ingest(lake, folder_config(folder)).images == len(names)
     assert [key for (key,) in lake.rows("SELECT source_key FROM images ORDER BY 1")] == sorted(names)
+
+
+def test_a_file_name_that_is_not_utf_8_is_a_recorded_failure(
+    lake: Lake, tmp_path: Path, tiles: Callable[[int], list[bytes]]
+) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes(tiles(1)[0])
+    counts = ingest(lake, folder_config(folder))
+    assert (counts.listed, counts.images, counts.failures) == (1, 0, 1)
+    assert lake.rows("SELECT reason FROM fetch_failures") == [("bad_row",)]
 
 
 def test_image_bytes_shows_committed_pictures_alone(lake: Lake, tile_folder: Callable[[int], Path]) -> None:
