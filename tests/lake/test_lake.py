@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from captionlake.errors import CaptionlakeError
-from captionlake.lake import Lake
+from captionlake.lake import Lake, catalog
 from captionlake.lake.catalog import SCHEMA_VERSION
 from captionlake.lake.locking import write_lock
 
@@ -234,3 +234,35 @@ def test_a_full_disk_is_one_line_and_changes_nothing(tmp_path: Path) -> None:
     with Lake.open(tmp_path / "lake") as lake:
         assert lake.value("SELECT count(*) FROM embeddings") == 0
         assert lake.append("embeddings", vectors("a"), ["image_id"]) == 1
+
+
+HOLDER = """
+import sqlite3, sys, time
+other = sqlite3.connect(sys.argv[1], isolation_level=None)
+other.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize(("held", "written"), [(1.5, True), (30.0, False)])
+def test_a_busy_catalog_is_tried_again_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: float, written: bool
+) -> None:
+    """Another program that writes to the SQLite file for a while; the wait for it is cut short so that retries are needed."""
+    monkeypatch.setattr(catalog, "_BUSY_MS", 50)
+    with Lake.init(tmp_path / "lake") as lake:
+        holder = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(lake.path / "catalog.sqlite"), str(held)], stdout=subprocess.PIPE
+        )
+        try:
+            assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+            if written:
+                assert lake.append("embeddings", vectors("a"), ["image_id"]) == 1
+            else:
+                with pytest.raises(CaptionlakeError, match="nothing was written"):
+                    lake.append("embeddings", vectors("a"), ["image_id"])
+        finally:
+            holder.kill()
+            holder.communicate()
+        assert lake.value("SELECT count(*) FROM embeddings") == written
