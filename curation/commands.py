@@ -22,7 +22,7 @@ _THRESHOLD = 0.95
 @click.option(
     "--pretrained", required=True, metavar="TAG|DIR", help="One of open_clip's tags for it, or a local folder."
 )
-@click.option("--batch-size", type=click.IntRange(1, 4096), default=32, show_default=True, help="Pictures at a time.")
+@click.option("--batch-size", type=click.IntRange(1, 4096), help="Pictures at a time (default: 8, on a GPU 64).")
 @click.option("--threads", type=click.IntRange(1, 256), help="Threads that decode pictures (default: one a core).")
 @click.option(
     "--device", default="auto", show_default=True, help="torch's name of a device; auto takes the GPU if any."
@@ -30,7 +30,7 @@ _THRESHOLD = 0.95
 @lake_option
 @json_option
 def embed(
-    model: str, pretrained: str, batch_size: int, threads: int | None, device: str, lake: Path, as_json: bool
+    model: str, pretrained: str, batch_size: int | None, threads: int | None, device: str, lake: Path, as_json: bool
 ) -> None:
     """Embed each picture that has no vector by this open_clip model yet."""
     from pydantic import ValidationError

@@ -61,7 +61,9 @@ def embed(lake: Lake, config: EmbedConfig, *, model: ImageModel | None = None) -
         for shards in _groups(pending, COMMIT_EVERY):
             ids = [row for (row,) in lake.rows(_sql("pending_images"), [shards, model.model_id])]
             for part in range(0, len(ids), COMMIT_EVERY):
-                made = _embed_batch(lake, model, config.batch_size, pool, ids[part : part + COMMIT_EVERY])
+                made = _embed_batch(
+                    lake, model, config.batch_size or model.batch_size, pool, ids[part : part + COMMIT_EVERY]
+                )
                 embedded += _store(lake, made)
                 advance(made.num_rows)
     if embedded:

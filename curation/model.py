@@ -39,7 +39,7 @@ class EmbedConfig:
 
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/+-]*$")]
     pretrained: Annotated[str, Field(min_length=1)]
-    batch_size: Annotated[StrictInt, Field(ge=1, le=4096)] = 32
+    batch_size: Annotated[StrictInt, Field(ge=1, le=4096)] | None = None
     threads: Annotated[StrictInt, Field(ge=1, le=256)] | None = None
     device: Annotated[str, Field(min_length=1)] = "auto"
 
@@ -54,6 +54,8 @@ class ImageModel:
         self.model_id = f"{name}:{_weights_hash(network, architecture)}:{_preprocessing_name(asdict(preprocessing))}"
         self._device = device
         self._network = network.to(device).eval()
+        # On a processor a large batch's activations leave its caches: 8 took half the time of 32 here.
+        self.batch_size = 8 if device == "cpu" else 64
 
     def prepare(self, data: bytes) -> "torch.Tensor":
         """A stored picture, upright, as the model's input: (3, H, W) float32. Safe to call from several threads."""

@@ -99,6 +99,7 @@ class Stops:
 
     def __init__(self, model: ImageModel, batches: int) -> None:
         self.model_id, self.prepare, self._model, self._left = model.model_id, model.prepare, model, batches
+        self.batch_size = model.batch_size
 
     def vectors(self, pictures: Any) -> Any:
         if self._left == 0:
