@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from captionlake.errors import CaptionlakeError
+from captionlake.lake.durable import sync_folder
 
 README = "README.md"
 _STALE_SECONDS = 3600
@@ -66,9 +67,5 @@ def place(staging: Path, folder: Path, obsolete: set[str]) -> list[Path]:
     for name in obsolete - set(names):
         (folder / name).unlink(missing_ok=True)
     for directory in {path.parent for path in placed}:
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(directory)
     return placed

@@ -20,6 +20,7 @@ import pyarrow as pa
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import catalog
 from captionlake.lake.catalog import first_line, quote
+from captionlake.lake.durable import sync_folder
 from captionlake.lake.locking import write_lock
 from captionlake.lake.shards import NO_SHARD, Locator, ShardReader, ShardWriter, sweep_shards
 from captionlake.lake.staging import staging_folder, sweep_staging
@@ -56,6 +57,7 @@ class Lake:
                 connection.close()
                 ShardWriter(folder / "images" / NO_SHARD).finish()  # the view of the pictures needs a first file
                 (staging / catalog.CATALOG).rename(folder / catalog.CATALOG)
+                sync_folder(folder)
         except OSError as error:
             raise CaptionlakeError(
                 f"no lake can be made in {folder} ({error.strerror}): choose another folder"

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captionlake.errors import CaptionlakeError
+from captionlake.lake.durable import sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -129,11 +130,7 @@ def place_shard(staged: Path, images: Path) -> str:
     taken = [int(path.stem.removeprefix("shard-")) for path in images.glob("shard-*.parquet")]
     name = f"shard-{max(taken, default=0) + 1:06d}.parquet"
     staged.rename(images / name)
-    descriptor = os.open(images, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(images)
     return name
 
 

@@ -1,4 +1,4 @@
--- One scan of images. Membership is asked by 64-bit hashes of image_id, which is twice as quick as by its 64 characters; at 1.2 million
+-- One scan of images. Membership is asked by 64-bit hashes of image_id, which is quicker than by its 64 characters; at 1.2 million
 -- pictures the chance that one picture is taken for another is below one in ten million.
 WITH present AS (
     SELECT source, count(*) AS n,
