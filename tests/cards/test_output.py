@@ -29,9 +29,9 @@ while True:
 
 
 def test_kill_at_random_moments(tmp_path: Path) -> None:
-    folder = tmp_path / "card"
     moments = random.Random(0)
-    for _ in range(6):
+    for number in range(6):
+        folder = tmp_path / f"card-{number}"  # each writer counts from 1
         process = subprocess.Popen([sys.executable, "-c", _WRITER, str(folder)], stdout=subprocess.PIPE)
         assert process.stdout is not None and process.stdout.readline()
         time.sleep(moments.uniform(0.02, 0.25))
