@@ -25,7 +25,6 @@ from captionlake.lake.reasons import FailureReason
 from captionlake.lake.runs import note_run
 from captionlake.lake.shards import PICTURES_PER_SHARD
 from captionlake.lake.sources import SOURCES, Source
-from captionlake.lake.sources.source import frames
 from captionlake.lake.store import (
     CAPTIONS,
     FAILURES,
@@ -114,10 +113,7 @@ class _Job:
     def list_candidates(self, source: Source) -> None:
         """The source's rows as Parquet in staging, numbered; a list of any length passes through a fixed amount of memory."""
         (self.staging / "listed").mkdir()
-        rows = source.read(self.config)
-        if self.config.limit is not None:
-            rows = islice(rows, self.config.limit)
-        for number, frame in enumerate(frames(rows)):
+        for number, frame in enumerate(_limited(source.read(self.config), self.config.limit)):
             numbered = frame.with_row_index("row_id", offset=self.counts.listed).cast({"row_id": pl.Int64})
             # By PyArrow, whose error on a full disk is an OSError.
             pq.write_table(numbered.to_arrow(), self.staging / "listed" / f"{number:06d}.parquet")
@@ -301,6 +297,17 @@ def _copy_rows(connection: duckdb.DuckDBPyConnection) -> Stored:
     stored.failures = write_failures(connection, "copied_failures")
     forget_failures(connection, "copied_images")
     return stored
+
+
+def _limited(frames: Iterator[pl.DataFrame], limit: int | None) -> Iterator[pl.DataFrame]:
+    """The first ``limit`` rows; nothing more is read than they need."""
+    left = limit
+    for frame in frames:
+        if left is not None and len(frame) >= left:
+            yield frame.head(left)
+            return
+        yield frame
+        left = None if left is None else left - len(frame)
 
 
 def _batches(outcomes: Iterable[Outcome]) -> Iterator[list[Outcome]]:

@@ -71,6 +71,7 @@ class Outcome:
     data: bytes | None
     reason: FailureReason | None = None
     detail: str = ""
+    verdict: str | None = None  # JSON: what the host says of its pictures' use, of fetched pictures
 
 
 @dataclass(slots=True)

@@ -12,21 +12,30 @@ from pathlib import Path
 from typing import Any
 
 import ijson
+import polars as pl
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.archives import members
 from captionlake.lake.ingest_config import IngestConfig
-from captionlake.lake.sources.source import Row, Source, as_json, caption, clean
+from captionlake.lake.sources.source import Row, Source, as_json, caption, clean, frames
 
 ANNOTATION_LICENSE = "CC-BY-4.0"
 _USED = {"id", "file_name", "coco_url", "flickr_url", "license"}
 _IDS = ("id", "image_id", "license")
 
 
-def _read(config: IngestConfig) -> Iterator[Row]:
+def _read(config: IngestConfig) -> Iterator[pl.DataFrame]:
+    return frames(_rows(config))
+
+
+def _rows(config: IngestConfig) -> Iterator[Row]:
     if not config.inputs:
         raise CaptionlakeError("the source coco needs its annotations: give captions_train2017.json or the like")
-    where = {Path(member).name: (archive, member) for archive in config.archives for member in members(Path(archive))}
+    where = {
+        Path(member.name).name: (archive, member.name)
+        for archive in config.archives
+        for member in members(Path(archive))
+    }
     for path in map(Path, config.inputs):
         licenses = {item.get("id"): item for item in _items(path, "licenses")}
         texts: dict[Any, list[str]] = {}

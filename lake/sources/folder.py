@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.archives import members
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.sources.rows import read_rows
-from captionlake.lake.sources.source import Row, Source, as_json, caption, clean
+from captionlake.lake.sources.source import Row, Source, as_json, caption, clean, frames
 
 _NAMES = ("file_name", "file")
 _OWN = {*_NAMES, "caption", "text", "alt", "caption_license", "license", "author", "subset"}
@@ -23,7 +25,11 @@ _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".jfif"}
 
 
-def _read(config: IngestConfig) -> Iterator[Row]:
+def _read(config: IngestConfig) -> Iterator[pl.DataFrame]:
+    return frames(_rows(config))
+
+
+def _rows(config: IngestConfig) -> Iterator[Row]:
     folders = [Path(name) for name in config.inputs if Path(name).is_dir()]
     tables = [Path(name) for name in config.inputs if not Path(name).is_dir()]
     if len(folders) != 1:
@@ -43,7 +49,7 @@ def _read(config: IngestConfig) -> Iterator[Row]:
             if name is not None:
                 described.add(Path(name).as_posix())
             yield _row(folder, path, line, name, row, config)
-    for member in members(folder):
+    for member in (found.name for found in members(folder)):
         if member not in described and Path(member).suffix.lower() in _PICTURES:
             utf8 = member.encode("utf-8", "replace").decode("utf-8")
             yield {

@@ -1,13 +1,15 @@
-"""What a source is: official annotation files in, rows out.
+"""What a source is: official annotation files in, frames of rows out.
 
-A source yields rows in frames of some thousand, so that a list of any length passes through a fixed amount of memory.
+A frame holds some thousand rows, so that a list of any length passes through a fixed amount of memory.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate, islice
 
 import polars as pl
+import pyarrow as pa
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.ingest_config import IngestConfig
@@ -22,20 +24,24 @@ _COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "url": pl.String,  # either a URL …
     "archive": pl.String,  # … or a file or folder on this machine and the member in it
     "member": pl.String,
+    "offset": pl.Int64,  # where the member's bytes lie as they are in the archive's file, if they do,
+    "n_bytes": pl.Int64,  # and how many they are
     "license": pl.String,
     "author": pl.String,
     "captions": pl.List(CAPTION),
     "meta": pl.String,  # JSON object: the file's further columns
     "bad": pl.String,  # why the row cannot be used, or null
+    "reason": pl.String,  # with ``bad``: a FailureReason's value, null for bad_row
 }
 SCHEMA = pl.Schema(_COLUMNS)
+_TYPES = {name: pa.int64() if type is pl.Int64 else pa.string() for name, type in _COLUMNS.items()}
 
-Row = dict[str, object]
+Row = Mapping[str, object]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """One kind of source: what it is, and the function that reads its files."""
+    """One kind of source: what it is, and the function that reads its files into frames of ``SCHEMA``."""
 
     name: str
     collection: str
@@ -46,19 +52,35 @@ class Source:
     redistribute: str  # of the pictures: bytes, urls or none
     homepage: str | None = None
     citation: str | None = None
-    read: Callable[[IngestConfig], Iterator[Row]]
+    read: Callable[[IngestConfig], Iterator[pl.DataFrame]]
 
 
-def frames(rows: Iterator[Row]) -> Iterator[pl.DataFrame]:
+def frames(rows: Iterable[Row]) -> Iterator[pl.DataFrame]:
     """Rows gathered into frames of ``SCHEMA``, with columns that a row leaves out as null."""
-    batch: list[Row] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == FRAME_ROWS:
-            yield pl.DataFrame(batch, schema=SCHEMA, strict=False)
-            batch = []
-    if batch:
-        yield pl.DataFrame(batch, schema=SCHEMA, strict=False)
+    left = iter(rows)
+    while batch := list(islice(left, FRAME_ROWS)):
+        columns = [
+            _captions(batch) if name == "captions" else pa.array([row.get(name) for row in batch], type)
+            for name, type in _TYPES.items()
+        ]
+        yield conform(pl.DataFrame(pl.from_arrow(pa.table(columns, names=list(_TYPES)))))
+
+
+def _captions(rows: list[Row]) -> pa.ListArray:
+    """Built column by column, which is several times quicker than from a list of dictionaries a row."""
+    lists: list[list[dict[str, str | None]]] = [row.get("captions") or [] for row in rows]  # type: ignore[misc]
+    items = [item for each in lists for item in each]
+    fields = [pa.array([item[name] for item in items], pa.string()) for name in ("text", "kind", "license")]
+    offsets = pa.array([0, *accumulate(map(len, lists))], pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(fields, ["text", "kind", "license"]))
+
+
+def conform(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with exactly the columns of ``SCHEMA``, in its order; those it lacks are null."""
+    return frame.select(
+        frame[name].cast(type) if name in frame.columns else pl.lit(None, dtype=type).alias(name)
+        for name, type in SCHEMA.items()
+    )
 
 
 def as_json(values: Mapping[str, object]) -> str:

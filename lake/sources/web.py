@@ -8,16 +8,22 @@ list's; all others go into ``meta``. The key of a row is its URL. The pictures b
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
+
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.sources.rows import read_rows
-from captionlake.lake.sources.source import Row, Source, as_json, caption, clean
+from captionlake.lake.sources.source import Row, Source, as_json, caption, clean, frames
 
 _TEXTS = ("caption", "text", "alt", "name")
 _OWN = {"url", "license", "author", "subset", "caption", "text", "alt", "caption_license"}
 
 
-def _read(config: IngestConfig) -> Iterator[Row]:
+def _read(config: IngestConfig) -> Iterator[pl.DataFrame]:
+    return frames(_rows(config))
+
+
+def _rows(config: IngestConfig) -> Iterator[Row]:
     if not config.inputs:
         raise CaptionlakeError("the source web needs a list: give a .csv, .tsv or .jsonl file with a column url")
     for path in map(Path, config.inputs):

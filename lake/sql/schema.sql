@@ -10,6 +10,7 @@ CREATE TABLE images (
     source VARCHAR NOT NULL, source_key VARCHAR NOT NULL, collection VARCHAR NOT NULL, subset VARCHAR,
     image_id VARCHAR NOT NULL, url VARCHAR, archive VARCHAR, member VARCHAR, license VARCHAR, author VARCHAR,
     width INTEGER NOT NULL, height INTEGER NOT NULL, format VARCHAR NOT NULL, orientation INTEGER NOT NULL,
+    aspect_ratio FLOAT, is_gray BOOLEAN, is_blank BOOLEAN, nsfw_score FLOAT, alt_language VARCHAR, verdict JSON,
     n_bytes BIGINT NOT NULL, phash UBIGINT NOT NULL, shard VARCHAR NOT NULL, "row" INTEGER NOT NULL, "offset" BIGINT NOT NULL,
     meta JSON, ingested_at TIMESTAMPTZ NOT NULL
 );

@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from captionlake.errors import CaptionlakeError
@@ -21,17 +22,40 @@ class MemberError(Exception):
         self.detail = detail
 
 
-def members(archive: Path) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in an archive: where its bytes lie as they are, if they do; or why it cannot be used."""
+
+    name: str
+    offset: int | None = None
+    n_bytes: int | None = None
+    reason: FailureReason | None = None
+    detail: str = ""
+
+
+def row_for(archive: Path, member: Member) -> dict[str, object]:
+    """What a source's row says of a member."""
+    return {
+        "archive": str(archive),
+        "member": member.name,
+        "offset": member.offset,
+        "n_bytes": member.n_bytes,
+        "bad": member.detail or member.reason if member.reason else None,
+        "reason": member.reason,
+    }
+
+
+def members(archive: Path) -> Iterator[Member]:
     """The files of a folder (sorted, recursively, none that is hidden) or of a zip, as POSIX paths."""
     if archive.is_dir():
         for root, folders, names in os.walk(archive):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 if not name.startswith(".") and Path(root, name).is_file():
-                    yield Path(root, name).relative_to(archive).as_posix()
+                    yield Member(Path(root, name).relative_to(archive).as_posix())
         return
     with _zip(archive) as file:
-        yield from (info.filename for info in file.infolist() if not info.is_dir())
+        yield from (Member(info.filename) for info in file.infolist() if not info.is_dir())
 
 
 class ArchiveReader:
@@ -48,7 +72,7 @@ class ArchiveReader:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def read(self, archive: str, member: str) -> bytes:
+    def read(self, archive: str, member: str, offset: int | None = None, n_bytes: int | None = None) -> bytes:
         """The member's bytes. Raises ``MemberError`` where it is missing, unsafe or larger than ``max_bytes``."""
         folder = Path(archive).is_dir()
         parts = PurePosixPath(member if folder else member.replace("\\", "/"))
