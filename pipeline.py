@@ -165,8 +165,11 @@ class _Run:
         from captionlake.models.source_captions import count_source_captions
 
         keys = selection.items.select("source", "source_key").to_arrow()
-        counts = count_source_captions(self.lake, keys, selection.snapshot)
-        said = f"{counts.captioned:,} of {counts.rows:,} rows have the sources' own texts: {counts.captions:,} captions"
+        assert self.recipe.caption is not None
+        producer = self.recipe.caption.captioner
+        counts = count_source_captions(self.lake, keys, selection.snapshot, producer)
+        texts = "the sources' own texts" if producer == "source" else f"texts by {producer}"
+        said = f"{counts.captioned:,} of {counts.rows:,} rows have {texts}: {counts.captions:,} captions"
         return Step.CAPTION, f"{said}, {counts.mean_chars:g} characters on average", asdict(counts)
 
     def _release(self, selection: "Selection") -> tuple[Step, str, dict[str, Any]]:

@@ -32,11 +32,12 @@ class SelectConfig:
 
     ``where`` is an SQL condition over ``images``; a row for which it is NULL is left out. Without
     ``duplicate_threshold`` only the same bytes count as duplicates. ``keep_order``: collections whose picture stays
-    when two are duplicates, best first.
+    when two are duplicates, best first. ``duplicates = "keep"`` looks for none, not even for the same bytes.
     """
 
     seed: StrictInt = 0
     where: str | None = None
+    duplicates: Literal["drop", "keep"] = "drop"
     duplicate_threshold: Annotated[StrictFloat | StrictInt, Field(gt=0, le=1)] | None = None
     keep_order: tuple[Name, ...] = ()
     shortfall: Literal["error", "report"] = "error"
@@ -63,3 +64,9 @@ class SelectConfig:
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"{', '.join(twice)} has more than one quota: merge them")
         return quotas
+
+    @model_validator(mode="after")
+    def _a_threshold_is_for_dropping(self) -> Self:
+        if self.duplicates == "keep" and self.duplicate_threshold is not None:
+            raise ValueError('duplicates = "keep" with a duplicate_threshold: leave one of them out')
+        return self

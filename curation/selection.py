@@ -71,7 +71,8 @@ def select(
     rows = _with_first_reasons(_candidates(lake, config, captioned_by, at), config, captioned_by)
     open_rows = rows.filter(pl.col("reason").is_null())
     pairs = _pairs(lake, config, model_id, at, open_rows)
-    duplicates = find_duplicates(open_rows, pairs, config.keep_order).with_columns(
+    looked_at = open_rows if config.duplicates == "drop" else open_rows.clear()
+    duplicates = find_duplicates(looked_at, pairs, config.keep_order).with_columns(
         detail=pl.when("same_bytes").then(pl.lit("same bytes")).otherwise(pl.lit(f"cosine by {model_id}"))
     )
     survivors = open_rows.join(duplicates, on=KEY, how="anti").with_columns(

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,6 +10,9 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake.options import emit, json_option, lake_option, table
 from captionlake.lake.release_commands import release
 from captionlake.lake.sql_command import sql
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 @click.command()
@@ -55,7 +59,20 @@ def sources(as_json: bool) -> None:
 @click.option("--collection", help="Name of the collection, for quotas (default: the source's own).")
 @click.option("--subset", help="Kind of the list within its collection, such as landmark or celebrity.")
 @click.option("--limit", type=click.IntRange(min=1), help="Take the first rows alone.")
-@click.option("--retry-failed", is_flag=True, help="Also try rows that failed before.")
+@click.option("--plan", is_flag=True, help="Say what would be fetched, how much and how long, and fetch nothing.")
+@click.option("--retry-failed", is_flag=True, help="Try the rows that failed before, and no others.")
+@click.option(
+    "--reason", "retry_reasons", multiple=True, help="With --retry-failed: those that failed for this reason."
+)
+@click.option("--nsfw", is_flag=True, help="Score each new picture for nudity (column nsfw_score).")
+@click.option("--keep-archives", is_flag=True, help="Keep archives that were downloaded (in LAKE/downloads).")
+@click.option(
+    "--fetch",
+    "rules",
+    multiple=True,
+    metavar="RULE=VALUE",
+    help="A rule of fetching, such as per_host=4 or robots=false.",
+)
 @click.option("--allow-private-hosts", is_flag=True, help="Fetch from loopback and private addresses too.")
 @click.option("--license", help="Licence of the pictures, where the files do not say it.")
 @click.option(
@@ -63,7 +80,15 @@ def sources(as_json: bool) -> None:
 )
 @lake_option
 @json_option
-def ingest(source: str, inputs: tuple[str, ...], lake: Path, as_json: bool, **options: object) -> None:
+def ingest(
+    source: str,
+    inputs: tuple[str, ...],
+    plan: bool,
+    rules: tuple[str, ...],
+    lake: Path,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Bring the pictures of a SOURCE (see `captionlake sources`) into the lake.
 
     INPUTS are its files: annotation files, a list of URLs, or a folder. Run it again to go on after an interruption.
@@ -73,20 +98,35 @@ def ingest(source: str, inputs: tuple[str, ...], lake: Path, as_json: bool, **op
     from captionlake.lake import Lake
     from captionlake.lake.ingest import ingest as run
     from captionlake.lake.ingest_config import IngestConfig
+    from captionlake.lake.ingest_preview import preview, preview_lines
     from captionlake.lake.ingest_report import ingest_line
 
     try:
-        given = {"source": source, "inputs": list(inputs)} | options | {"archives": list(options["archives"])}  # type: ignore[call-overload]
-        config = IngestConfig(**given)
+        fetch = dict(rule.split("=", 1) for rule in rules)
+        lists = {name: list(options.pop(name)) for name in ("archives", "retry_reasons")}
+        config = IngestConfig(source=source, inputs=list(inputs), fetch=fetch, **lists, **options)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise CaptionlakeError(f"ingest: {error.errors()[0]['msg']}: see  captionlake ingest --help") from error
+        raise CaptionlakeError(f"ingest: {_said(error)}: see  captionlake ingest --help") from error
+    except ValueError as error:
+        raise CaptionlakeError(f"ingest: --fetch takes RULE=VALUE, not {' '.join(rules)}") from error
     with Lake.open(lake) as opened:
+        if plan:
+            found = preview(opened, config)
+            emit(as_json, asdict(found), preview_lines(found))
+            return
         counts = run(opened, config)
     emit(as_json, asdict(counts), ingest_line(asdict(counts)))
 
 
+def _said(error: "ValidationError") -> str:
+    """The first problem, with its option."""
+    first = error.errors()[0]
+    where = " ".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])
+
+
 @click.command()
-@click.option("--source", help="One source only.")
+@click.option("--source", help="One source, and its archives (tars, zips) or subsets one by one.")
 @lake_option
 @json_option
 def status(source: str | None, lake: Path, as_json: bool) -> None:
@@ -106,12 +146,22 @@ def status(source: str | None, lake: Path, as_json: bool) -> None:
             s.failed,
             s.embedded,
             s.captioned,
-            ", ".join(f"{reason} {count}" for reason, count in s.reasons.items()),
+            _counted(s.reasons),
         ]
         for s in found
     ]
     empty = "the lake is empty; next:  captionlake ingest SOURCE INPUT"
-    emit(as_json, {"sources": [asdict(s) for s in found]}, table(headers, rows) if rows else empty)
+    text = table(headers, rows) if rows else empty
+    parts: list[list[object]] = [
+        [p.part, p.expected, p.present, p.failed, _counted(p.reasons)] for s in found for p in s.parts
+    ]
+    if parts:
+        text += "\n\n" + table(["archive or subset", "expected", "present", "failed", "failed by reason"], parts)
+    emit(as_json, {"sources": [asdict(s) for s in found]}, text)
+
+
+def _counted(reasons: dict[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
 
 
 commands: list[click.Command] = [init, sources, ingest, status, sql, release]

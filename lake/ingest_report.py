@@ -8,6 +8,7 @@ _NAMES = {
     "present": "present",
     "failures": "failed",
     "failed_before": "failed before",
+    "not_tried": "not tried",
     "repeated": "repeated in the list",
 }
 

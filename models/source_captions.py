@@ -1,12 +1,10 @@
-"""``captioner = "source"``: the texts that the sources brought, which ingest wrote; nothing is generated."""
+"""Captioners whose texts the sources brought, and ingest wrote; nothing is generated."""
 
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from captionlake.lake import Lake
-
-PRODUCER = "source"
 
 
 @dataclass(slots=True)
@@ -19,12 +17,12 @@ class CaptionCounts:
     mean_chars: float
 
 
-def count_source_captions(lake: Lake, items: pa.Table, snapshot: int) -> CaptionCounts:
-    """How many of the rows (columns ``source``, ``source_key``) have captions of their source, and how long these are."""
+def count_source_captions(lake: Lake, items: pa.Table, snapshot: int, producer: str) -> CaptionCounts:
+    """How many of the rows (columns ``source``, ``source_key``) have captions by ``producer``, and how long these are."""
     with lake.registered(_items=items):
         captioned, captions, mean = lake.rows(
             "SELECT count(DISTINCT (source, source_key)), count(*), coalesce(avg(chars), 0) "
             f"FROM captions AT (VERSION => {snapshot:d}) JOIN _items USING (source, source_key) WHERE producer = ?",
-            [PRODUCER],
+            [producer],
         )[0]
     return CaptionCounts(items.num_rows, captioned, captions, round(mean, 1))

@@ -32,7 +32,7 @@ from .lake.image_server import jpeg
 FOLDER_KILLS = 10
 WEB_KILLS = 5
 RUN_KILLS = 8
-SMALL_SHARDS = {"captionlake.lake.ingest.PICTURES_PER_SHARD": 50}  # so that an ingest has several commits
+SMALL_SHARDS = {"captionlake.lake.ingest_job.PICTURES_PER_SHARD": 50}  # so that an ingest has several commits
 
 
 def test_ingest_of_a_folder(tmp_path: Path, tile_folder: Callable[[int], Path]) -> None:
@@ -41,7 +41,7 @@ def test_ingest_of_a_folder(tmp_path: Path, tile_folder: Callable[[int], Path]) 
     for number in range(3):
         (folder / f"broken-{number}.jpg").write_bytes(b"\xff\xd8\xff no picture")
     kills = 0
-    with Commands(tmp_path, ["captionlake.lake.ingest"], SMALL_SHARDS) as commands:
+    with Commands(tmp_path, ["captionlake.lake.ingest_job"], SMALL_SHARDS) as commands:
         empty, whole = tmp_path / "empty", tmp_path / "whole"
         commands.run("init", empty)
         shutil.copytree(empty, whole)
@@ -111,7 +111,7 @@ def slow_server() -> Iterator[SlowServer]:
 class Ingest:
     """``captionlake ingest`` as a process in a session of its own; what descends from it is known by a variable."""
 
-    SCRIPT = "import captionlake.lake.ingest as ingest; ingest.PICTURES_PER_SHARD = 40; import captionlake.cli as c; c.main()"
+    SCRIPT = "import captionlake.lake.ingest_job as ingest; ingest.PICTURES_PER_SHARD = 40; import captionlake.cli as c; c.main()"
 
     def __init__(self, *arguments: object) -> None:
         self.mark = uuid.uuid4().hex
@@ -264,7 +264,7 @@ def recipe_parts(tmp_path_factory: pytest.TempPathFactory, tiles: Callable[[int]
 
 def test_run_of_a_recipe(recipe_parts: Path, tmp_path: Path) -> None:
     chance = random.Random(11)
-    constants = {"captionlake.lake.ingest.PICTURES_PER_SHARD": 20, "captionlake.curation.embedding.COMMIT_EVERY": 20}
+    constants = {"captionlake.lake.ingest_job.PICTURES_PER_SHARD": 20, "captionlake.curation.embedding.COMMIT_EVERY": 20}
     modules = ["open_clip", "captionlake.curation.embedding", "captionlake.cards.dataset_card", "matplotlib.figure"]
 
     def recipe(name: str) -> Path:

@@ -2,7 +2,7 @@
 -- row of the same picture. $listed: glob of the candidates; $source: the source's name.
 CREATE OR REPLACE TEMP TABLE ingest_new_captions AS
 WITH texts AS (
-    SELECT row_id, source_key, unnest(captions) AS caption
+    SELECT row_id, ingest_plan.source_key, unnest(captions) AS caption
     FROM read_parquet($listed) JOIN ingest_plan USING (row_id)
     WHERE todo IN ('present', 'repeated')
 )

@@ -1,24 +1,35 @@
--- What to do with each listed row. $listed: glob of the candidates; $source: the source's name; $retry: also rows that failed before.
+-- What to do with each listed row. $listed: glob of the candidates; $source: the source's name; $retry: try rows that failed before, and
+-- nothing else; $reasons: of these, those that failed for one of these reasons, or all where the list is empty.
+-- A row under the key of another picture is a clash: its key gets the hash of its place, so that it stays the same from run to run.
 CREATE OR REPLACE TEMP TABLE ingest_plan AS
-WITH listed AS (
-    SELECT row_id, source_key, url, archive, bad,
-           row_number() OVER (PARTITION BY source_key ORDER BY row_id) AS nth
+WITH places AS (
+    SELECT row_id, source_key, url, archive, n_bytes, bad, coalesce(url, concat_ws('/', archive, member)) AS place
     FROM read_parquet($listed)
+), listed AS (
+    SELECT *, row_number() OVER same AS nth, first_value(place) OVER same AS first_place
+    FROM places WINDOW same AS (PARTITION BY source_key ORDER BY row_id)
+), met AS (
+    SELECT listed.* EXCLUDE (source_key), listed.source_key AS listed_key, i.source_key IS NOT NULL AS met,
+           (nth > 1 AND place <> first_place)
+           OR coalesce(regexp_replace(i.url, '^https?://[^/]*', '') <> regexp_replace(listed.url, '^https?://[^/]*', ''), false) AS clash
+    FROM listed LEFT JOIN images i ON i.source = $source AND i.source_key = listed.source_key
+), named AS (
+    SELECT *, CASE WHEN clash THEN listed_key || '#' || left(md5(place), 8) ELSE listed_key END AS source_key FROM met
 ), known AS (
-    SELECT listed.*,
-           EXISTS (SELECT 1 FROM images i WHERE i.source = $source AND i.source_key = listed.source_key) AS present,
-           EXISTS (SELECT 1 FROM fetch_failures f WHERE f.source = $source AND f.source_key = listed.source_key) AS failed,
-           archive IS NULL AND EXISTS (SELECT 1 FROM images i WHERE i.url = listed.url) AS fetched,
-           archive IS NULL AND EXISTS (
-               SELECT 1 FROM fetch_failures f
-               WHERE f.url = listed.url AND f.archive IS NULL AND f.reason NOT IN ('blocked_address', 'too_large', 'bad_row')
+    SELECT named.*, met AND NOT clash AS present, f.reason AS failed,
+           named.archive IS NULL AND EXISTS (SELECT 1 FROM images i WHERE i.url = named.url) AS fetched,
+           named.archive IS NULL AND EXISTS (
+               SELECT 1 FROM fetch_failures u
+               WHERE u.url = named.url AND u.archive IS NULL AND u.reason NOT IN ('blocked_address', 'too_large', 'bad_row')
            ) AS unfetchable
-    FROM listed
+    FROM named LEFT JOIN fetch_failures f ON f.source = $source AND f.source_key = named.source_key
 ), decided AS (
-    SELECT row_id, url,
-           CASE WHEN nth > 1 THEN 'repeated'
+    SELECT row_id, source_key, url, archive, n_bytes,
+           CASE WHEN nth > 1 AND NOT clash THEN 'repeated'
                 WHEN present THEN 'present'
-                WHEN failed AND NOT $retry THEN 'failed_before'
+                WHEN failed IS NOT NULL AND NOT ($retry AND (len($reasons) = 0 OR list_contains($reasons, failed))) THEN 'failed_before'
+                WHEN failed IS NULL AND $retry THEN 'not_tried'
+                WHEN clash THEN 'clash'
                 WHEN bad IS NOT NULL THEN 'bad'
                 WHEN archive IS NOT NULL THEN 'read'
                 WHEN fetched OR (unfetchable AND NOT $retry) THEN 'copy'
@@ -26,6 +37,6 @@ WITH listed AS (
     FROM known
 )
 -- Of several new rows with one URL the first is fetched; the others take its outcome.
-SELECT row_id, url,
-       CASE WHEN todo = 'fetch' AND row_number() OVER (PARTITION BY todo, url ORDER BY row_id) > 1 THEN 'copy_later' ELSE todo END AS todo
+SELECT * REPLACE (
+    CASE WHEN todo = 'fetch' AND row_number() OVER (PARTITION BY todo, url ORDER BY row_id) > 1 THEN 'copy_later' ELSE todo END AS todo)
 FROM decided

@@ -8,14 +8,11 @@ WITH present AS (
 ), failed AS (
     SELECT source, count(*) AS n FROM fetch_failures GROUP BY source
 ), listed AS (
-    -- The newest count of each list of inputs; a source may have several lists.
-    SELECT target AS source, sum(listed)::BIGINT AS n
-    FROM (SELECT target, arg_max((counts->>'listed')::BIGINT - coalesce((counts->>'repeated')::BIGINT, 0), created_at) AS listed
-          FROM runs WHERE step = 'ingest' GROUP BY target, detail)
-    GROUP BY target
+    -- Noted when a list was planned: rows that there were, and rows of the list that were new.
+    SELECT target AS source, arg_max((counts->>'expected')::BIGINT, created_at) AS n FROM runs WHERE step = 'list' GROUP BY target
 )
-SELECT s.source, s.collection, listed.n, coalesce(present.n, 0), coalesce(failed.n, 0),
-       coalesce(present.embedded, 0), coalesce(present.captioned, 0)
+SELECT s.source, s.collection, greatest(coalesce(listed.n, 0), coalesce(present.n, 0) + coalesce(failed.n, 0)),
+       coalesce(present.n, 0), coalesce(failed.n, 0), coalesce(present.embedded, 0), coalesce(present.captioned, 0)
 FROM sources s
 LEFT JOIN listed USING (source) LEFT JOIN present USING (source) LEFT JOIN failed USING (source)
 ORDER BY s.source
