@@ -47,7 +47,7 @@ def asked(server: ImageServer) -> dict[str, int]:
 
 
 def adds_up(counts: IngestCounts) -> None:
-    accounted = counts.present + counts.failed_before + counts.repeated
+    accounted = counts.present + counts.failed_before + counts.not_tried + counts.repeated
     assert counts.listed == accounted + counts.images + counts.copied + counts.failures
 
 
