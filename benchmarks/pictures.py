@@ -50,7 +50,11 @@ class _Handler(BaseHTTPRequestHandler):
     folder: Path
 
     def do_GET(self) -> None:
-        data = (self.folder / self.path.lstrip("/")).read_bytes()
+        path = self.folder / self.path.lstrip("/")
+        if not path.is_file():  # robots.txt and the like
+            self.send_error(404)
+            return
+        data = path.read_bytes()
         self.send_response(200)
         self.send_header("Content-Type", "image/jpeg")
         self.send_header("Content-Length", str(len(data)))

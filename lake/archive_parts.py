@@ -83,10 +83,12 @@ def _done(lake: Lake, config: IngestConfig, archive: str, counts: IngestCounts) 
     if config.retry_failed:
         wanted = {reason.value for reason in config.retry_reasons} or failed.keys()
         return not wanted & failed.keys()
-    whole = "SELECT 1 FROM runs WHERE step = 'ingest' AND target = ? AND detail->'inputs' = json_array(?) AND detail->>'limit' IS NULL"
-    if not lake.rows(f"{whole} LIMIT 1", [counts.source, archive]) and not lake.value(
-        "SELECT count(*) FROM fetch_failures WHERE source = ? AND source_key = ?", [counts.source, archive]
-    ):
+    known = (
+        "SELECT (SELECT count(*) FROM runs WHERE step = 'ingest' AND target = $1 AND (detail->>'limit') IS NULL "
+        "AND (detail->'inputs')::VARCHAR = json_array($2)::VARCHAR) "
+        "+ (SELECT count(*) FROM fetch_failures WHERE source = $1 AND source_key = $2)"
+    )
+    if not lake.value(known, [counts.source, archive]):
         return False
     present = "SELECT count(*) FROM images WHERE source = ? AND archive = ?"
     counts.present += (n := int(lake.value(present, [counts.source, archive])))

@@ -14,6 +14,8 @@ from captionlake.lake.sql_command import sql
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+    from captionlake.lake.sources import Source
+
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
@@ -46,10 +48,15 @@ def sources(as_json: bool) -> None:
         }
         for s in SOURCES.values()
     ]
-    rows: list[list[object]] = [
-        [s["source"], s["collection"], s["redistribute"], s["license"] or "as you state it", s["takes"]] for s in known
-    ]
-    emit(as_json, {"sources": known}, table(["source", "collection", "may pass on", "licence", "takes"], rows))
+    emit(as_json, {"sources": known}, "\n".join(_described(s) for s in SOURCES.values()))
+
+
+def _described(source: "Source") -> str:
+    passed_on = {"bytes": "pictures", "urls": "URLs alone", "none": "nothing of the pictures"}[source.redistribute]
+    return (
+        f"{source.name}: {source.title} (collection {source.collection})\n  takes    {source.takes}\n"
+        f"  licence  {source.license or 'as you state it'}; a release passes on {passed_on}"
+    )
 
 
 @click.command()

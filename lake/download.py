@@ -23,25 +23,29 @@ import pyarrow.parquet as pq
 from captionlake.errors import CaptionlakeError, require
 from captionlake.lake.fetch_errors import one_line
 from captionlake.lake.fetcher import HOLD_VARIABLE
-from captionlake.lake.guard import POLICY_VARIABLE, FetchPolicy
+from captionlake.lake.guard import LIMITS_VARIABLE, POLICY_VARIABLE, FetchPolicy
 from captionlake.lake.reasons import FailureReason
+from captionlake.lake.rights import unframe
 
 BATCH_BYTES = 512_000_000  # a shard with more bytes than this is handed over in parts
 POLL = 0.05  # seconds between two looks for whole shards
 PATIENCE = 5.0  # seconds in which a downloader that was told to end must be gone
-_OPTED_OUT = "Use of image disallowed by X-Robots-Tag directive"  # img2dataset's own words
 _PROGRESS = re.compile(r"\d+it \[")  # a progress bar's line
 _REASONS = frozenset(FailureReason)
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A requested row with its picture's bytes, not looked at yet, or with the reason why there are none."""
+    """A requested row with its picture's bytes, not looked at yet, or with the reason why there are none.
+
+    ``verdict`` is what the host says of the use of a picture that came: ``rights.Verdict`` as JSON.
+    """
 
     row_id: int
     data: bytes | None
     reason: FailureReason | None
     detail: str
+    verdict: str | None = None
 
 
 def download(requests: Path, work: Path, policy: FetchPolicy, *, shard_size: int = 1000) -> Iterator[list[Fetched]]:
@@ -54,6 +58,8 @@ def download(requests: Path, work: Path, policy: FetchPolicy, *, shard_size: int
     """
     if find_spec("img2dataset") is None:
         require("img2dataset", extra="download")
+    if policy.robots and find_spec("protego") is None:
+        require("protego", extra="download")
     requests, work = requests.resolve(), work.resolve()
     for folder in (requests, work):
         if re.search(r"[*?\[\]]|::|://", str(folder)):
@@ -119,7 +125,7 @@ def _read(file: Path, expected: list[int]) -> Iterator[list[Fetched]]:
             table = reader.read_row_group(group, columns=["row_id", "error_message", "jpg"])
             for row_id, error, data in zip(*(table.column(i).to_pylist() for i in range(3)), strict=True):
                 lost.pop(row_id, None)
-                batch.append(_failed(row_id, error) if error is not None else Fetched(row_id, data, None, ""))
+                batch.append(_failed(row_id, error) if error is not None else _came(row_id, data))
                 size += len(data or b"")
             if size >= BATCH_BYTES:
                 yield batch
@@ -131,12 +137,15 @@ def _read(file: Path, expected: list[int]) -> Iterator[list[Fetched]]:
         yield batch
 
 
+def _came(row_id: int, data: bytes) -> Fetched:
+    verdict, body = unframe(data)
+    return Fetched(row_id, body, None, "", verdict)
+
+
 def _failed(row_id: int, error: str) -> Fetched:
     reason, bar, detail = error.partition("|")
     if bar and reason in _REASONS:
         return Fetched(row_id, None, FailureReason(reason), detail)
-    if error == _OPTED_OUT:
-        return Fetched(row_id, None, FailureReason.OPTED_OUT, "X-Robots-Tag")
     return Fetched(row_id, None, FailureReason.BAD_URL, one_line(error))  # urllib refuses it before the guard sees it
 
 
@@ -144,13 +153,15 @@ class _Fetcher:
     """The downloading process group, and the folder it writes to."""
 
     def __init__(self, requests: _Requests, work: Path, policy: FetchPolicy) -> None:
-        self.shards, self._log = work / "shards", work / "fetcher.log"
+        self.shards, self._log, self._limits = work / "shards", work / "fetcher.log", work / "limits"
+        self._limits.mkdir(exist_ok=True)
         config, hold = work / "fetcher.json", work / "hold"
         told = {"requests": str(requests.folder), "shards": str(self.shards), "shard_size": requests.shard_size}
         config.write_text(json.dumps({**told, "parent": os.getpid()}))
         environment = {
             **os.environ,
             POLICY_VARIABLE: json.dumps(dataclasses.asdict(policy)),
+            LIMITS_VARIABLE: str(self._limits),
             HOLD_VARIABLE: str(hold),
             "NO_ALBUMENTATIONS_UPDATE": "1",
             "PYTHONUNBUFFERED": "1",
@@ -178,7 +189,8 @@ class _Fetcher:
                 self._process.wait()
         if self._process.stdin is not None:
             self._process.stdin.close()
-        shutil.rmtree(self.shards, ignore_errors=True)
+        for folder in (self.shards, self._limits):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def running(self) -> bool:
         return self._process.poll() is None

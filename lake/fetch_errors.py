@@ -27,6 +27,8 @@ DETAIL = 200  # characters of a detail that are kept
 class FetchError(Exception):
     """A picture that was not fetched; ``again`` says whether another try may help, ``after`` how long to wait first."""
 
+    status: int | None = None  # of a server that answered
+
     def __init__(self, reason: FailureReason, detail: str, *, again: bool = False, after: float | None = None) -> None:
         self.reason, self.detail, self.again, self.after = reason, one_line(detail), again, after
         super().__init__(f"{reason}|{self.detail}")
@@ -39,6 +41,12 @@ def one_line(text: str) -> str:
 
 
 def refusal(status: int, phrase: str, headers: Message) -> FetchError:
+    error = _refusal(status, phrase, headers)
+    error.status = status
+    return error
+
+
+def _refusal(status: int, phrase: str, headers: Message) -> FetchError:
     detail = f"HTTP {status} {phrase}"
     if status in (404, 410):
         return FetchError(FailureReason.NOT_FOUND, detail)

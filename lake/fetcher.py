@@ -20,13 +20,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from captionlake.lake.guard import POLICY_VARIABLE, FetchPolicy, install
+from captionlake.lake.guard import LIMITS_VARIABLE, POLICY_VARIABLE, FetchPolicy, install
 
 HOLD_VARIABLE = "CAPTIONLAKE_FETCH_HOLD"  # a file; while it exists, no further picture is asked for
 MAX_WAITING = 4  # whole shards on disk that nobody has taken yet, above which the download holds
 WATCH = 0.2  # seconds between two looks at parent, workers and disk
 GRACE = 20.0  # seconds from the end of img2dataset's workers to its own
-ROBOTS = ["noai", "noimageai", "noindex", "noimageindex"]  # directives of X-Robots-Tag that are honoured
 
 _log = logging.getLogger("captionlake.fetcher")
 
@@ -69,7 +68,8 @@ def _prepare() -> None:
     """What every downloading process needs before it touches img2dataset."""
     for name in ("webdataset", "wandb", "albumentations"):
         sys.modules.setdefault(name, _LateModule(name))
-    install(FetchPolicy(**json.loads(os.environ[POLICY_VARIABLE])), _wait_while_held)
+    policy = FetchPolicy(**json.loads(os.environ[POLICY_VARIABLE]))
+    install(policy, _wait_while_held, limits=Path(os.environ[LIMITS_VARIABLE]), framed=True)
 
 
 def _die(why: str) -> None:
@@ -138,8 +138,7 @@ def main(config: Path) -> None:
         compute_hash=None,
         retries=0,
         enable_wandb=False,
-        user_agent_token="captionlake",
-        disallowed_header_directives=ROBOTS,
+        disallowed_header_directives=None,  # the guard judges them
     )
 
 

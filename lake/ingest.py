@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.ingest_counts import IngestCounts
 from captionlake.lake.ingest_job import Job
 from captionlake.lake.lake import Lake
+from captionlake.lake.released_captions import join_released
 from captionlake.lake.runs import note_run
 from captionlake.lake.sources import SOURCES, Source
+from captionlake.lake.sources.sharegpt4v import SHAREGPT4V
 from captionlake.lake.store import Store
 
 log = logging.getLogger(__name__)
@@ -25,7 +28,9 @@ def ingest(lake: Lake, config: IngestConfig) -> IngestCounts:
     started = time.monotonic()
     source, counts = named(config)
     lake.sweep()
-    store = Store(lake, counts.source, counts.collection)
+    if source is SHAREGPT4V:
+        return _join(lake, config, counts)
+    store = Store(lake, counts.source, counts.collection, nsfw=config.nsfw)
     try:
         for part in archive_parts(lake, config, counts):
             counts.add_part(_ingest_part(lake, part, source, store))
@@ -49,6 +54,26 @@ def named(config: IngestConfig) -> tuple[Source, IngestCounts]:
     collection = config.collection or source.collection
     name = source.name if collection == source.collection else f"{source.name}-{collection}"
     return source, IngestCounts(source=name, collection=collection)
+
+
+def _join(lake: Lake, config: IngestConfig, counts: IngestCounts) -> IngestCounts:
+    """Released captions bring no pictures: they are joined onto those that the lake has."""
+    with lake.staging("join") as staging:
+        joined = join_released(lake, config, staging)
+    _register(lake, _described(SHAREGPT4V, config, counts.source, counts.collection))
+    counts.listed, counts.matched, counts.failures = joined.listed, joined.matched, joined.unmatched
+    counts.captions, counts.seconds = joined.captions, joined.seconds
+    counts.reasons = dict(sum((Counter(why) for why in joined.reasons.values()), Counter()))
+    lake.merge_small_files()
+    note_run(
+        lake,
+        "list",
+        target=counts.source,
+        detail=listed_of(config),
+        counts={"matched": joined.matched, "found": joined.found},
+    )
+    note_run(lake, "ingest", target=counts.source, detail=listed_of(config), counts=asdict(joined))
+    return counts
 
 
 def _ingest_part(lake: Lake, config: IngestConfig, source: Source, store: Store) -> IngestCounts:

@@ -7,7 +7,7 @@ from captionlake.lake.store import Stored
 
 @dataclass(slots=True)
 class IngestCounts:
-    """What one ingest listed and did: ``listed`` is the sum of the seven counts below, unless another process stored some rows."""
+    """What one ingest listed and did: ``listed`` is the sum of the eight counts below, unless another process stored some rows."""
 
     source: str = ""
     collection: str = ""
@@ -19,6 +19,7 @@ class IngestCounts:
     images: int = 0  # new rows, fetched or read
     copied: int = 0  # new rows of URLs that the lake had fetched
     failures: int = 0
+    matched: int = 0  # rows of released captions whose picture the lake has
     captions: int = 0
     fetched: int = 0  # of ``images``, those by URL
     fetch_seconds: float = 0.0

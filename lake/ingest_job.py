@@ -20,6 +20,7 @@ from captionlake.lake.catalog import literal_glob
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.ingest_counts import IngestCounts
 from captionlake.lake.lake import Lake, insert_new
+from captionlake.lake.measures import alt_language
 from captionlake.lake.progress import progress
 from captionlake.lake.reasons import FailureReason
 from captionlake.lake.shards import PICTURES_PER_SHARD
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from captionlake.lake.download import Fetched
 
 _REQUESTS_PER_FILE = 100_000
-_BATCH_BYTES = 512 * 2**20
 _MERGE_EVERY = 64  # batches
 _TODO = ("bad", "clash", "copy", "read", "fetch", "copy_later")
 
@@ -167,12 +167,12 @@ class Job:
         return rows
 
     def _store(self, outcomes: Iterable[Outcome], advance: Callable[[int], None]) -> None:
-        for batch in _batches(outcomes):
-            self.counts.add(self._storage.store(batch, self.staging), len(batch))
+        for stored, rows in self._storage.run(outcomes, self.staging, pictures=PICTURES_PER_SHARD):
+            self.counts.add(stored, rows)
             self._stored += 1
             if self._stored % _MERGE_EVERY == 0:
                 self.lake.merge_small_files()
-            advance(len(batch))
+            advance(rows)
 
     def _read(self, advance: Callable[[int], None]) -> None:
         def outcome(row: dict[str, Any]) -> Outcome:
@@ -198,12 +198,16 @@ class Job:
             pq.write_table(pa.Table.from_batches([batch]), requests / f"{number:06d}.parquet")
         policy = replace(self.config.fetch, allow_private_hosts=self.config.allow_private_hosts)
         started, before = time.monotonic(), self.counts.images
-        for fetched in download(requests, work, policy, shard_size=PICTURES_PER_SHARD):
-            by_id = {item.row_id: item for item in fetched}
-            rows = self._candidates(list(by_id))
-            self._store((_outcome(row, by_id[row["row_id"]]) for row in rows), advance)
+        shards = download(requests, work, policy, shard_size=PICTURES_PER_SHARD)
+        self._store((outcome for fetched in shards for outcome in self._outcomes(fetched)), advance)
         self.counts.fetched = self.counts.images - before
         self.counts.fetch_seconds = round(time.monotonic() - started, 3)
+
+    def _outcomes(self, fetched: list["Fetched"]) -> Iterator[Outcome]:
+        by_id = {item.row_id: item for item in fetched}
+        for row in self._candidates(list(by_id)):
+            came = by_id[row["row_id"]]
+            yield Outcome(row, came.data, came.reason, came.detail, came.verdict)
 
     def _copy(self, todo: str, advance: Callable[[int], None]) -> None:
         """Rows whose URL was fetched already, for this source or another, take its picture or its failure."""
@@ -231,6 +235,7 @@ class Job:
         chosen = [row | {"source": self.counts.source, "collection": self.counts.collection, "at": now} for row in rows]
         for row in chosen:
             row["archive"] = None
+            row["alt_language"] = alt_language(row["captions"] or [])
         tables = {
             "_rows": pa.Table.from_pylist(chosen),
             "_captions": pa.Table.from_pylist(captions, CAPTIONS),
@@ -241,10 +246,6 @@ class Job:
         self.counts.copied += stored.images
         self.counts.captions += stored.captions
         self.counts.failures += stored.failures
-
-
-def _outcome(row: dict[str, Any], fetched: "Fetched") -> Outcome:
-    return Outcome(row, fetched.data, fetched.reason, fetched.detail)
 
 
 def _bad(row: dict[str, Any]) -> Outcome:
@@ -259,7 +260,7 @@ def _clash(row: dict[str, Any]) -> Outcome:
 def _copy_rows(connection: duckdb.DuckDBPyConnection) -> Stored:
     connection.execute(
         "CREATE OR REPLACE TEMP VIEW copied_images AS SELECT r.source, r.source_key, r.collection, r.subset, r.url, "
-        "r.license, r.author, r.meta, r.at AS ingested_at, c.* EXCLUDE (row_id, source_key) "
+        "r.license, r.author, r.meta, r.alt_language, r.at AS ingested_at, c.* EXCLUDE (row_id, source_key) "
         "FROM _rows r JOIN ingest_copied c USING (row_id)"
     )
     connection.execute(
@@ -285,20 +286,6 @@ def _limited(frames: Iterator[pl.DataFrame], limit: int | None) -> Iterator[pl.D
             return
         yield frame
         left = None if left is None else left - len(frame)
-
-
-def _batches(outcomes: Iterable[Outcome]) -> Iterator[list[Outcome]]:
-    """Batches of a shard's pictures, cut earlier where the bytes are many."""
-    batch: list[Outcome] = []
-    size = 0
-    for outcome in outcomes:
-        batch.append(outcome)
-        size += len(outcome.data or b"")
-        if len(batch) == PICTURES_PER_SHARD or size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _sql(name: str) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 _NAMES = {
     "images": "new",
+    "matched": "with a picture in the lake",
     "copied": "new by a URL that is known",
     "present": "present",
     "failures": "failed",

@@ -4,10 +4,10 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,13 @@ import pyarrow as pa
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.lake import Lake, insert_new
 from captionlake.lake.locking import write_lock
-from captionlake.lake.pictures import Picture, PictureError, inspect
+from captionlake.lake.measures import NSFW_SIDE, Nsfw, alt_language
+from captionlake.lake.pictures import Picture, PictureError, inspect_sized
 from captionlake.lake.reasons import FailureReason
-from captionlake.lake.shards import ShardWriter, place_shard
+from captionlake.lake.shards import PICTURES_PER_SHARD, ShardWriter, place_shard
+
+BATCH_BYTES = 128 * 2**20  # a batch is cut here: two of them, and what is decoded meanwhile, lie in memory at once
+_PICTURES_PER_TASK = 8  # of a decoding thread
 
 IMAGES = pa.schema(
     [
@@ -32,6 +36,10 @@ IMAGES = pa.schema(
         *((name, pa.int32()) for name in ("width", "height")),
         ("format", pa.string()),
         ("orientation", pa.int32()),
+        ("aspect_ratio", pa.float32()),
+        *((name, pa.bool_()) for name in ("is_gray", "is_blank")),
+        ("nsfw_score", pa.float32()),
+        *((name, pa.string()) for name in ("alt_language", "verdict")),
         ("n_bytes", pa.int64()),
         ("phash", pa.uint64()),
         ("shard", pa.string()),
@@ -62,6 +70,8 @@ FAILURES = pa.schema(
     ]
 )
 
+_SHARD = pa.schema([("image_id", pa.string()), ("row", pa.int32()), ("offset", pa.int64())])
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -83,13 +93,40 @@ class Stored:
     captions: int = 0
 
 
-class Store:
-    """Stores batches of outcomes for one source."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a decoding thread finds of a row's picture."""
 
-    def __init__(self, lake: Lake, source: str, collection: str) -> None:
+    image_id: str
+    picture: Picture
+    nsfw_score: float | None
+    alt_language: str | None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Outcomes in their order, and the decoding threads' tasks for them, each of some that follow one another."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    tasks: list[Future[list[_Seen | PictureError]]] = field(default_factory=list)
+    n_bytes: int = 0
+
+    def seen(self) -> Iterator[_Seen | PictureError]:
+        for task in self.tasks:
+            yield from task.result()
+
+
+class Store:
+    """Stores batches of outcomes for one source. ``nsfw``: score each picture too, which takes some 30 times the decode.
+
+    Everything but decoding, hashing and scoring runs in the caller's thread: the lake's connection is not for two.
+    """
+
+    def __init__(self, lake: Lake, source: str, collection: str, *, nsfw: bool = False) -> None:
         self._lake = lake
         self._source = source
         self._collection = collection
+        self._nsfw = Nsfw() if nsfw else None
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
 
     def close(self) -> None:
@@ -98,28 +135,75 @@ class Store:
 
     def store(self, outcomes: Iterable[Outcome], staging: Path) -> Stored:
         """Decode, write new pictures as one shard, and commit all rows together: after a kill, all of them are there or none."""
-        outcomes = list(outcomes)
+        (batch,) = self._batches(outcomes, None, None)
+        return self._finish(batch, staging)
+
+    def run(
+        self, outcomes: Iterable[Outcome], staging: Path, *, pictures: int | None = None
+    ) -> Iterator[tuple[Stored, int]]:
+        """Store all outcomes, batch by batch, in order; of each batch, what was stored and of how many rows.
+
+        One batch is read ahead: its pictures are decoded while the one before is written and committed. A batch has
+        ``pictures`` rows (a shard's), or fewer where their bytes exceed ``BATCH_BYTES``. Where reading fails, the
+        batches that were read whole are stored before the error goes on.
+        """
+        batches = self._batches(outcomes, pictures or PICTURES_PER_SHARD, BATCH_BYTES)
+        before: _Batch | None = None
+        failure: Exception | None = None
+        while failure is None:
+            batch: _Batch | None = None
+            try:
+                batch = next(batches, None)
+            except Exception as error:
+                failure = error
+            if before is not None and before.outcomes:
+                yield self._finish(before, staging), len(before.outcomes)
+            before = batch
+            if batch is None:
+                break
+        if failure is not None:
+            raise failure
+
+    def _batches(self, outcomes: Iterable[Outcome], rows: int | None, n_bytes: int | None) -> Iterator[_Batch]:
+        """Outcomes gathered into batches of so many rows or bytes, handed to the decoding threads as they come."""
+        batch, task = _Batch(), list[Outcome]()
+        for outcome in outcomes:
+            batch.outcomes.append(outcome)
+            batch.n_bytes += len(outcome.data or b"")
+            task.append(outcome)
+            full = len(batch.outcomes) == rows or (n_bytes is not None and batch.n_bytes >= n_bytes)
+            if full or len(task) == _PICTURES_PER_TASK:
+                batch.tasks.append(self._pool.submit(self._look, task))
+                task = []
+            if full:
+                yield batch
+                batch = _Batch()
+        if task:
+            batch.tasks.append(self._pool.submit(self._look, task))
+        yield batch
+
+    def _finish(self, batch: _Batch, staging: Path) -> Stored:
+        """Write and commit a batch."""
         now = datetime.now(UTC)
         images: list[dict[str, Any]] = []
         captions: list[dict[str, Any]] = []
         failures: list[dict[str, Any]] = []
         fresh: dict[str, bytes] = {}
-        for outcome, seen in zip(outcomes, self._pool.map(self._inspect, outcomes), strict=True):
+        for outcome, seen in zip(batch.outcomes, batch.seen(), strict=True):
             base = self._keys(outcome.row)
             if isinstance(seen, PictureError):
                 detail = " ".join(seen.detail.split())[:500]
                 failures.append(base | {"reason": seen.reason.value, "detail": detail, "attempts": 1, "failed_at": now})
                 continue
-            image_id, picture = seen
             if outcome.data is not None:
-                fresh[image_id] = outcome.data
-            images.append(base | _image(outcome.row, image_id, picture) | {"ingested_at": now})
-            captions += caption_rows(outcome.row, self._source, image_id, now)
+                fresh[seen.image_id] = outcome.data
+            images.append(base | _image(outcome, seen) | {"ingested_at": now})
+            captions += caption_rows(outcome.row, self._source, seen.image_id, now)
         shard = self._write_shard(fresh, staging)
         tables = {
-            "_images": pa.Table.from_pylist(images, IMAGES),
-            "_captions": pa.Table.from_pylist(captions, CAPTIONS),
-            "_failures": pa.Table.from_pylist(failures, FAILURES),
+            "_images": _table(images, IMAGES),
+            "_captions": _table(captions, CAPTIONS),
+            "_failures": _table(failures, FAILURES),
             "_shard": shard.rows,
         }
         try:
@@ -138,14 +222,19 @@ class Store:
             if not self._lake.value("SELECT count(*) FROM images WHERE shard = ?", [shard.name]):
                 (self._lake.path / "images" / shard.name).unlink(missing_ok=True)
 
-    def _inspect(self, outcome: Outcome) -> tuple[str, Picture] | PictureError:
+    def _look(self, outcomes: list[Outcome]) -> list[_Seen | PictureError]:
+        return [self._inspect(outcome) for outcome in outcomes]
+
+    def _inspect(self, outcome: Outcome) -> _Seen | PictureError:
         if outcome.data is None:
             return PictureError(outcome.reason or FailureReason.CONNECTION, outcome.detail)
         try:
-            picture = inspect(outcome.data)
+            picture, image = inspect_sized(outcome.data, NSFW_SIDE if self._nsfw else None)
         except PictureError as error:
             return error
-        return hashlib.sha256(outcome.data).hexdigest(), picture
+        score = self._nsfw.score(image) if self._nsfw and image else None
+        language = alt_language(outcome.row.get("captions") or [])
+        return _Seen(hashlib.sha256(outcome.data).hexdigest(), picture, score, language)
 
     def _keys(self, row: dict[str, Any]) -> dict[str, Any]:
         keys = {name: row.get(name) for name in ("source_key", "subset", "url", "member")}
@@ -184,24 +273,35 @@ def _shard_rows(image_ids: list[str], places: list[tuple[int, int]]) -> pa.Table
         {"image_id": image_id, "row": row, "offset": offset}
         for image_id, (row, offset) in zip(image_ids, places, strict=True)
     ]
-    return pa.Table.from_pylist(
-        rows, pa.schema([("image_id", pa.string()), ("row", pa.int32()), ("offset", pa.int64())])
-    )
+    return _table(rows, _SHARD)
 
 
-def _image(row: dict[str, Any], image_id: str, picture: Picture) -> dict[str, Any]:
+def _image(outcome: Outcome, seen: _Seen) -> dict[str, Any]:
+    picture = seen.picture
     return {
-        "image_id": image_id,
-        "license": row.get("license"),
-        "author": row.get("author"),
-        "meta": row.get("meta"),
+        "image_id": seen.image_id,
+        "license": outcome.row.get("license"),
+        "author": outcome.row.get("author"),
+        "meta": outcome.row.get("meta"),
+        "verdict": outcome.verdict,
         "width": picture.width,
         "height": picture.height,
         "format": picture.format,
         "orientation": picture.orientation,
+        "aspect_ratio": picture.aspect_ratio,
+        "is_gray": picture.is_gray,
+        "is_blank": picture.is_blank,
+        "nsfw_score": seen.nsfw_score,
+        "alt_language": seen.alt_language,
         "n_bytes": picture.n_bytes,
         "phash": picture.phash,
     }
+
+
+def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Column by column, which is quicker than from a list of dictionaries; what a row lacks is null."""
+    columns = [pa.array([row.get(field.name) for row in rows], field.type) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def caption_rows(row: dict[str, Any], source: str, image_id: str, now: datetime) -> list[dict[str, Any]]:

@@ -24,7 +24,9 @@ from captionlake.lake import Lake
 from .killed import IMAGES, nothing_staged, sound
 from .lake.image_server import ImageServer
 
-SHARDS_OF_20 = "import captionlake.lake.ingest_job as i; i.PICTURES_PER_SHARD = 20; import captionlake.cli as c; c.main()"
+SHARDS_OF_20 = (
+    "import captionlake.lake.ingest_job as i; i.PICTURES_PER_SHARD = 20; import captionlake.cli as c; c.main()"
+)
 SIZE = 20  # MiB
 
 

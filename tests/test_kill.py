@@ -264,7 +264,10 @@ def recipe_parts(tmp_path_factory: pytest.TempPathFactory, tiles: Callable[[int]
 
 def test_run_of_a_recipe(recipe_parts: Path, tmp_path: Path) -> None:
     chance = random.Random(11)
-    constants = {"captionlake.lake.ingest_job.PICTURES_PER_SHARD": 20, "captionlake.curation.embedding.COMMIT_EVERY": 20}
+    constants = {
+        "captionlake.lake.ingest_job.PICTURES_PER_SHARD": 20,
+        "captionlake.curation.embedding.COMMIT_EVERY": 20,
+    }
     modules = ["open_clip", "captionlake.curation.embedding", "captionlake.cards.dataset_card", "matplotlib.figure"]
 
     def recipe(name: str) -> Path:

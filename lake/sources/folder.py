@@ -1,10 +1,10 @@
-"""A folder of your own images, with an optional table of captions.
+"""A folder of your own images (or a zip or tar of one), with an optional table of captions.
 
-Inputs: the folder, and CSV, TSV or JSON Lines files; a ``metadata.csv`` or ``metadata.jsonl`` in the folder (the form of the
-Hub's ImageFolder) is found by itself. Columns: ``file_name`` or ``file`` (relative to the folder), ``caption`` or ``text``
-(kind ``human``), ``alt`` (kind ``alt``), ``caption_license``, ``license``, ``author``, ``subset``; all others go into ``meta``.
-Pictures without a row come in without a caption; rows without a picture are recorded as failures. The key is the path
-within the folder.
+Inputs: the folder, and CSV, TSV or JSON Lines files; a ``metadata.csv`` or ``metadata.jsonl`` in the folder (the form
+of the Hub's ImageFolder) is found by itself. Columns: ``file_name`` or ``file`` (relative to the folder), ``caption``
+or ``text`` (kind ``human``), ``alt`` (kind ``alt``), ``caption_license``, ``license``, ``author``, ``subset``; all
+others go into ``meta``. Pictures without a row come in without a caption; rows without a picture are recorded as
+failures. The key is the path within the folder.
 """
 
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ from typing import Any
 import polars as pl
 
 from captionlake.errors import CaptionlakeError
-from captionlake.lake.archives import members
+from captionlake.lake.archives import row_for
 from captionlake.lake.ingest_config import IngestConfig
+from captionlake.lake.sources.picture_files import holds_pictures, picture_members
 from captionlake.lake.sources.rows import read_rows
 from captionlake.lake.sources.source import Row, Source, as_json, caption, clean, frames
 
 _NAMES = ("file_name", "file")
 _OWN = {*_NAMES, "caption", "text", "alt", "caption_license", "license", "author", "subset"}
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
-_PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".jfif"}
 
 
 def _read(config: IngestConfig) -> Iterator[pl.DataFrame]:
@@ -30,8 +30,9 @@ def _read(config: IngestConfig) -> Iterator[pl.DataFrame]:
 
 
 def _rows(config: IngestConfig) -> Iterator[Row]:
-    folders = [Path(name) for name in config.inputs if Path(name).is_dir()]
-    tables = [Path(name) for name in config.inputs if not Path(name).is_dir()]
+    paths = [Path(name) for name in (*config.inputs, *config.archives)]
+    folders = [path for path in paths if holds_pictures(path)]
+    tables = [path for path in paths if path not in folders]
     if len(folders) != 1:
         raise CaptionlakeError(
             "the source folder needs exactly one folder: give DIR, and a .csv or .jsonl of captions if you have one"
@@ -49,16 +50,13 @@ def _rows(config: IngestConfig) -> Iterator[Row]:
             if name is not None:
                 described.add(Path(name).as_posix())
             yield _row(folder, path, line, name, row, config)
-    for member in (found.name for found in members(folder)):
-        if member not in described and Path(member).suffix.lower() in _PICTURES:
-            utf8 = member.encode("utf-8", "replace").decode("utf-8")
+    for member in picture_members(folder):
+        if member.name not in described:
             yield {
-                "source_key": utf8,
+                "source_key": member.name,
                 "subset": config.subset,
-                "archive": str(folder),
-                "member": utf8,
                 "meta": "{}",
-                "bad": None if utf8 == member else "the file's name is not UTF-8: rename the file",
+                **row_for(member=member, archive=folder),
             }
 
 

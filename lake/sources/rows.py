@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from captionlake.errors import CaptionlakeError
+from captionlake.lake.sources.looks_like import looks_like
 
 csv.field_size_limit(16 * 2**20)
 
@@ -20,7 +21,9 @@ def read_rows(path: Path, *, required: Iterable[str] = ()) -> Iterator[tuple[int
     readers = {".csv": _csv, ".tsv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise CaptionlakeError(f"{path} is not a table: give a .csv, .tsv or .jsonl file")
+        looks = looks_like(path)
+        hint = f" (it looks like {looks})" if looks else ""
+        raise CaptionlakeError(f"{path} is not a table{hint}: give a .csv, .tsv or .jsonl file")
     try:
         yield from reader(path, tuple(required))
     except UnicodeDecodeError as error:
@@ -50,7 +53,7 @@ def _csv(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
             names = [name.strip() for name in header]
             _check_columns(path, 1, names, required)
             if len(set(names)) < len(names):
-                raise CaptionlakeError(f"{path} line 1: a column stands twice in {', '.join(names)}: rename one")
+                raise CaptionlakeError(f"{path} line 1: a column stands twice in {_shown(names)}: rename one")
             for values in reader:
                 if not values:
                     continue
@@ -89,6 +92,13 @@ def _json_lines(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, di
 def _check_columns(path: Path, line: int, names: list[str], required: tuple[str, ...]) -> None:
     if required and not set(required) & set(names):
         wanted = " or ".join(f"`{name}`" for name in required)
+        looks = looks_like(path)
+        hint = f"; it looks like {looks}" if looks else ""
         raise CaptionlakeError(
-            f"{path} line {line}: no column {wanted} (columns: {', '.join(names)}): rename the column"
+            f"{path} line {line}: no column {wanted} (columns: {_shown(names)}{hint}): rename the column"
         )
+
+
+def _shown(names: list[str]) -> str:
+    """Names of columns on one line, whatever is in them."""
+    return "".join(c if c.isprintable() else " " for c in ", ".join(names))[:200]

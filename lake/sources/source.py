@@ -38,6 +38,8 @@ _TYPES = {name: pa.int64() if type is pl.Int64 else pa.string() for name, type i
 
 Row = Mapping[str, object]
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str, allow_nan=False)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
@@ -86,7 +88,7 @@ def conform(frame: pl.DataFrame) -> pl.DataFrame:
 def as_json(values: Mapping[str, object]) -> str:
     """A JSON object for ``meta``: NaN and infinities, which JSON has not, become null, broken Unicode a question mark."""
     try:
-        text = json.dumps(values, ensure_ascii=False, default=str, allow_nan=False)
+        text = _ENCODER.encode(values)
     except ValueError:
         finite = json.loads(json.dumps(values, default=str), parse_constant=lambda _: None)
         text = json.dumps(finite, ensure_ascii=False)

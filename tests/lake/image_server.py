@@ -40,6 +40,7 @@ class ImageServer:
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter()
         self.headers: dict[str, dict[str, str]] = {}  # of the latest request to each path
+        self.moved: dict[str, str] = {}  # path -> where it redirects to
         self.connections = 0
         self.peak = 0
         self._now = 0
@@ -99,6 +100,9 @@ class _Behaviour(BaseHTTPRequestHandler):
             owner.peak = max(owner.peak, owner._now)
             self.waiting = True
         try:
+            if path in owner.moved:
+                self.answer(302, b"", "text/plain", {"Location": owner.moved[path]})
+                return
             if path in owner._files:
                 self.answer(200, *owner._files[path])
                 return

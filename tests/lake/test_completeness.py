@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from captionlake.lake import Lake
-from captionlake.lake.ingest import IngestCounts, ingest
+from captionlake.lake.ingest import ingest
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.ingest_preview import preview, preview_lines
 from captionlake.lake.status import status

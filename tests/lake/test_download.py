@@ -1,5 +1,6 @@
 """Pictures by URL: real img2dataset processes, a real server, real kills."""
 
+import json
 import os
 import signal
 import subprocess
@@ -88,7 +89,7 @@ def test_every_row_comes_out_once_with_its_bytes_or_its_reason(server: ImageServ
     bad = {
         server.url("/nothing"): "not_found",
         server.url("/status/403"): "forbidden",
-        server.url("/patience/99"): "rate_limited",
+        server.url("/patience/99", "localhost"): "rate_limited",  # a host of its own: all of it waits
         server.url("/status/503"): "server_error",
         server.url("/drip"): "timeout",
         server.url("/hang-up/9"): "connection",
@@ -118,14 +119,18 @@ def test_every_row_comes_out_once_with_its_bytes_or_its_reason(server: ImageServ
     assert sum(map(len, batches)) == len(came)
     by_url = dict(zip([*first, *second], (came[i] for i in sorted(came)), strict=True))
     for i, url in enumerate(good):
-        assert by_url[url] == Fetched(by_url[url].row_id, jpeg(i), None, "")
+        assert by_url[url] == Fetched(by_url[url].row_id, jpeg(i), None, "", '{"robots": "absent"}')
     assert {url: str(by_url[url].reason) for url in bad} == bad
     assert {url: by_url[url].data for url in kept} == kept
+    tagged = {url: json.loads(by_url[url].verdict or "{}").get("x_robots_tag") for url in kept}
+    assert {tag for tag in tagged.values() if tag} == {"nofollow", "otherbot:noai"}
+    assert by_url[server.url("/robots/noai")].detail == "X-Robots-Tag: noai"
     assert by_url[None].reason == FailureReason.BAD_URL
     assert not any("\n" in item.detail or "secret" in item.detail for item in came.values())
     assert {server.requests[f"/image/{i}"] for i in range(30)} == {1}
     assert (server.requests["/limited/1"], server.requests["/status/503"], server.requests["/nothing"]) == (2, 2, 1)
     assert not (work / "shards").exists()
+    assert not (work / "limits").exists()
 
 
 def test_with_the_guard_up_nothing_on_this_machine_is_touched(server: ImageServer, tmp_path: Path, work: Path) -> None:
@@ -151,7 +156,7 @@ def test_a_download_holds_while_the_consumer_is_busy(server: ImageServer, tmp_pa
 
     assert wait_until(still, 20)
     # The shard that was taken, those that wait, and for each process one that was begun and one between two looks.
-    assert server.requests.total() <= (1 + MAX_WAITING + 2 * POLICY.processes) * 10 < len(urls)
+    assert server.requests["/slow/0.15"] <= (1 + MAX_WAITING + 2 * POLICY.processes) * 10 < len(urls)
     rows += [item for batch in batches for item in batch]
     assert Counter(item.reason for item in rows) == {None: len(urls)}
 

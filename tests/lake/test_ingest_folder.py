@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -181,6 +182,18 @@ def test_image_bytes_shows_committed_pictures_alone(lake: Lake, tile_folder: Cal
     with Lake.open(lake.path) as again:
         assert again.value("SELECT count(*) FROM image_bytes") == 3
         assert again.value("SELECT bool_and(sha256(bytes) = image_id) FROM image_bytes")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_an_archive_of_a_folder_tells_the_same(lake: Lake, tile_folder: Callable[[int], Path], kind: str) -> None:
+    """The table, which a folder has in itself, is given beside the archive."""
+    folder = tile_folder(9)
+    ingest(lake, folder_config(folder, collection="loose"))
+    archive = Path(shutil.make_archive(str(folder.parent / "packed"), kind, folder))
+    counts = ingest(lake, folder_config(archive, folder / "metadata.csv", collection="packed"))
+    assert (counts.listed, counts.images, counts.captions) == (9, 9, 9)
+    query = "SELECT source_key, image_id, license, author, meta FROM images WHERE collection = ? ORDER BY 1"
+    assert lake.rows(query, ["loose"]) == lake.rows(query, ["packed"])
 
 
 @pytest.mark.parametrize(

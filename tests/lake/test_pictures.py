@@ -102,7 +102,8 @@ def test_broken_exif_does_not_spoil_a_picture(photographs: Photographs) -> None:
 def test_the_hash_is_imagehash_s(photographs: Photographs) -> None:
     for image in photographs.values():
         data = saved(image, "PNG")
-        gray = open_rgb(data).convert("L").resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        small = open_rgb(data).reduce((max(1, image.width // 64), max(1, image.height // 64)))
+        gray = small.convert("L").resize((32, 32), Image.Resampling.LANCZOS)
         assert inspect(data).phash == int(str(imagehash.phash(gray)), 16)
         plain = int(str(imagehash.phash(image.convert("RGB"))), 16)
         assert (inspect(data).phash ^ plain).bit_count() <= 6
