@@ -198,8 +198,9 @@ class Job:
             pq.write_table(pa.Table.from_batches([batch]), requests / f"{number:06d}.parquet")
         policy = replace(self.config.fetch, allow_private_hosts=self.config.allow_private_hosts)
         started, before = time.monotonic(), self.counts.images
-        shards = download(requests, work, policy, shard_size=PICTURES_PER_SHARD)
-        self._store((outcome for fetched in shards for outcome in self._outcomes(fetched)), advance)
+        # Each shard is stored as it comes: to read one ahead would keep what has come waiting for a slow host.
+        for fetched in download(requests, work, policy, shard_size=PICTURES_PER_SHARD):
+            self._store(self._outcomes(fetched), advance)
         self.counts.fetched = self.counts.images - before
         self.counts.fetch_seconds = round(time.monotonic() - started, 3)
 

@@ -73,6 +73,9 @@ class SlowServer:
             def log_message(self, format: str, *args: object) -> None: ...
 
             def do_GET(self) -> None:
+                if not self.path.endswith(".jpg"):  # robots.txt and the like, which each process asks for
+                    self.send_error(404)
+                    return
                 requests[self.path] += 1
                 number = int(self.path.strip("/").removesuffix(".jpg"))
                 time.sleep(seconds)

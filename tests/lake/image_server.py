@@ -217,6 +217,20 @@ class _Behaviour(BaseHTTPRequestHandler):
         self.begin(200, "image/jpeg", {"Content-Length": str(10**12)})
         self.nap(60)
 
+    def garbage(self, _: str) -> None:
+        """An answer that is no HTTP."""
+        self.wfile.write(b"\x16\x03\x01 220 ready\r\n\r\n")
+
+    def many_headers(self, count: str) -> None:
+        """``/many-headers/500``: a picture behind so many lines."""
+        self.begin(200, "image/jpeg", {f"X-{number}": "x" for number in range(int(count))})
+        self.wfile.write(jpeg(0))
+
+    def long_header(self, length: str) -> None:
+        """``/long-header/99999``: a picture behind one line so long."""
+        self.begin(200, "image/jpeg", {"X-Long": "x" * int(length)})
+        self.wfile.write(jpeg(0))
+
     def short(self, _: str) -> None:
         """Announces its whole picture and sends half of it."""
         whole = jpeg(0)
@@ -246,6 +260,7 @@ class _Behaviour(BaseHTTPRequestHandler):
 _PATHS = {
     *("image", "slow", "page", "empty", "status", "limited", "busy", "patience", "hang-up", "silent", "drip", "huge"),
     *("drip-headers", "endless", "endless-chunks", "short", "to", "loop", "hops", "robots"),
+    *("garbage", "many-headers", "long-header"),
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import webdataset  # type: ignore[import-untyped]
+import webdataset
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.archives import ArchiveReader, Member, MemberError, members, row_for

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from captionlake.lake import Lake
-from captionlake.lake.ingest import IngestCounts, ingest
+from captionlake.lake.ingest import ingest
 from captionlake.lake.ingest_config import IngestConfig
+from captionlake.lake.ingest_counts import IngestCounts
 from captionlake.lake.ingest_preview import preview
 from captionlake.lake.status import status
 

@@ -13,8 +13,9 @@ from PIL import Image
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.guard import FetchPolicy
-from captionlake.lake.ingest import IngestCounts, ingest
+from captionlake.lake.ingest import ingest
 from captionlake.lake.ingest_config import IngestConfig
+from captionlake.lake.ingest_counts import IngestCounts
 
 from .image_server import ImageServer, jpeg
 
@@ -269,6 +270,7 @@ from dataclasses import asdict
 from captionlake.lake import Lake
 from captionlake.lake.ingest import ingest
 from captionlake.lake.ingest_config import IngestConfig
+from captionlake.lake.ingest_counts import IngestCounts
 with Lake.open(sys.argv[1]) as lake:
     config = IngestConfig(source="web", inputs=[sys.argv[2]], allow_private_hosts=True, fetch={"processes": 1})
     sys.stdout.write(json.dumps(asdict(ingest(lake, config))))
