@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _REQUESTS_PER_FILE = 100_000
 _MERGE_EVERY = 64  # batches
-_TODO = ("bad", "clash", "copy", "read", "fetch", "copy_later")
+_WORK = ("bad", "clash", "copy", "read", "fetch", "copy_later")
 
 
 class Job:
@@ -92,13 +92,13 @@ class Job:
         """How many rows the source will have, with a picture or a failure, once this list is done; and each archive of the list."""
         have = "SELECT count(*) FROM images WHERE source = $1 UNION ALL SELECT count(*) FROM fetch_failures WHERE source = $1"
         known = sum(count for (count,) in self.lake.rows(have, [self.counts.source]))
-        new = 0 if self.config.retry_failed else self._count(*_TODO)
+        new = 0 if self.config.retry_failed else self._count(*_WORK)
         return {"expected": known + new, "archives": self.counts.archives}
 
     def run(self, store: Store) -> None:
         """Bad rows, then those that need no fetch, archives, downloads, and at last the rows that shared a URL with a download."""
         self._storage = store
-        todo = self._count(*_TODO)
+        todo = self._count(*_WORK)
         with progress(f"ingest {self.counts.source}", todo) as advance:
             self._store(map(_bad, self._rows("bad")), advance)
             self._store(map(_clash, self._rows("clash")), advance)
