@@ -19,7 +19,7 @@ from captionlake.lake.archives import ArchiveReader, MemberError
 from captionlake.lake.catalog import literal_glob
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.ingest_counts import IngestCounts
-from captionlake.lake.lake import Lake, insert_new
+from captionlake.lake.lake import Lake
 from captionlake.lake.measures import alt_language
 from captionlake.lake.progress import progress
 from captionlake.lake.reasons import FailureReason
@@ -32,8 +32,7 @@ from captionlake.lake.store import (
     Store,
     Stored,
     caption_rows,
-    forget_failures,
-    write_failures,
+    write_rows,
 )
 
 if TYPE_CHECKING:
@@ -270,12 +269,7 @@ def _copy_rows(connection: duckdb.DuckDBPyConnection) -> Stored:
         "FROM _rows r JOIN fetch_failures f USING (url) WHERE f.archive IS NULL AND r.row_id NOT IN (SELECT row_id FROM ingest_copied) "
         "QUALIFY row_number() OVER (PARTITION BY r.row_id ORDER BY f.failed_at DESC) = 1"
     )
-    stored = Stored()
-    stored.images = insert_new(connection, "images", "copied_images", ["source", "source_key"])
-    stored.captions = insert_new(connection, "captions", "_captions", ["caption_id"])
-    stored.failures = write_failures(connection, "copied_failures")
-    forget_failures(connection, "copied_images")
-    return stored
+    return write_rows(connection, "copied_images", "copied_failures")
 
 
 def _limited(frames: Iterator[pl.DataFrame], limit: int | None) -> Iterator[pl.DataFrame]:

@@ -347,11 +347,16 @@ def _write(connection: duckdb.DuckDBPyConnection, shard: _Shard, images: Path) -
         'CREATE OR REPLACE TEMP VIEW located_images AS SELECT i.* REPLACE (l.shard AS shard, l."row" AS "row", l."offset" AS "offset") '
         "FROM _images i JOIN located l USING (image_id)"
     )
+    return write_rows(connection, "located_images", "_failures")
+
+
+def write_rows(connection: duckdb.DuckDBPyConnection, images: str, failures: str) -> Stored:
+    """Add the new rows of the views ``images``, ``_captions`` and ``failures``; a key that has a picture now has no failure."""
     stored = Stored()
-    stored.images = insert_new(connection, "images", "located_images", ["source", "source_key"])
+    stored.images = insert_new(connection, "images", images, ["source", "source_key"])
     stored.captions = insert_new(connection, "captions", "_captions", ["caption_id"])
-    stored.failures = write_failures(connection, "_failures")
-    forget_failures(connection, "_images")
+    stored.failures = write_failures(connection, failures)
+    forget_failures(connection, images)
     return stored
 
 
