@@ -16,7 +16,8 @@ import polars as pl
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.ingest_config import IngestConfig
-from captionlake.lake.sources.json_items import json_items
+from captionlake.lake.sources.json_items import json_items, text_of
+from captionlake.lake.sources.looks_like import SBU_JSON, looks_like
 from captionlake.lake.sources.source import FRAME_ROWS, Source, conform
 from captionlake.lake.sources.tables import Texts, captions, cleaned, lines, meta, wrong_file
 
@@ -30,7 +31,7 @@ def _read(config: IngestConfig) -> Iterator[pl.DataFrame]:
     if not config.inputs:
         raise CaptionlakeError(f"the source sbu needs its list: {_GIVE}")
     paths = [Path(name) for name in config.inputs]
-    texts = [path for path in paths if path.suffix.lower() != ".json"]
+    texts = [path for path in paths if not _is_json(path)]
     if texts and len(texts) != 2:
         raise CaptionlakeError(f"{', '.join(map(str, texts))}: the text form of sbu is exactly two files: {_GIVE}")
     for path in paths:
@@ -40,6 +41,17 @@ def _read(config: IngestConfig) -> Iterator[pl.DataFrame]:
         urls, captions_ = _told_apart(texts[0], texts[1])
         for frame in _in_step(urls, captions_):
             yield _rows(frame, urls.name, "line", config)
+
+
+def _is_json(path: Path) -> bool:
+    """By its suffix, or whatever its name by its first character: an unfinished download may be named ``….json.part``."""
+    if path.suffix.lower() == ".json":
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"
+    except OSError:
+        return False
 
 
 def _told_apart(one: Path, other: Path) -> tuple[Path, Path]:
@@ -121,24 +133,21 @@ def _json_rows(path: Path, config: IngestConfig) -> Iterator[pl.DataFrame]:
             )
         frame = pl.DataFrame(
             {
-                "url": pl.Series([_text(url) for url, _ in batch], dtype=pl.String),
-                "text": pl.Series([_text(text) for _, text in batch], dtype=pl.String),
+                "url": pl.Series([text_of(url) for url, _ in batch], dtype=pl.String),
+                "text": pl.Series([text_of(text) for _, text in batch], dtype=pl.String),
                 "user_id": pl.Series(_padded(islice(users, len(batch)), len(batch)), dtype=pl.String),
             }
         ).with_row_index("row", offset=first)
         yield _rows(frame, path.name, "item", config)
         first += len(batch)
     if not first:
+        if looks_like(path) == SBU_JSON:
+            raise CaptionlakeError(f"{path}: its lists image_urls and captions are empty: download it again")
         raise wrong_file(path, "no lists image_urls and captions in it, as sbu-captions-all.json has")
 
 
-def _text(value: object) -> str | None:
-    """The text of one item; numbers are what users' ids may be, and lists or objects are no text."""
-    return value if isinstance(value, str) else str(value) if isinstance(value, int) else None
-
-
 def _padded(values: Iterator[object], length: int) -> list[str | None]:
-    found = [_text(value) for value in values]
+    found = [text_of(value) for value in values]
     return found + [None] * (length - len(found))
 
 
