@@ -46,7 +46,7 @@ def reduced(size: tuple[int, int], strips: Strips) -> "Image.Image":
     """
     from PIL import Image
 
-    across, down = max(1, size[0] // _REDUCED), max(1, size[1] // _REDUCED)
+    across, down = _cell(size[0]), _cell(size[1])
     parts = [strip.reduce((across, down)) for strip in strips(down)]
     small = parts[0]
     if len(parts) > 1:
@@ -58,23 +58,35 @@ def reduced(size: tuple[int, int], strips: Strips) -> "Image.Image":
     return small
 
 
-def thumbnail(small: "Image.Image") -> "NDArray[np.float64]":
-    """The luminance of the reduced picture as displayed, at 32 x 32 by LANCZOS: [32, 32], 0 to 255."""
-    import numpy as np
+def _cell(side: int) -> int:
+    """How many pixels of a side become one."""
+    return max(1, side // _REDUCED)
+
+
+def thumbnail(small: "Image.Image", size: tuple[int, int]) -> "Image.Image":
+    """The luminance at 32 x 32 by LANCZOS, 0 to 255 (mode F), of a picture of ``size`` that :func:`reduced` has reduced.
+
+    Where its sides are no multiples of the cells, the last cells are narrower, and are taken for as wide as they are.
+    """
     from PIL.Image import Resampling
 
-    return np.asarray(small.convert("L").resize((_SIDE, _SIDE), Resampling.LANCZOS), dtype=np.float64)
+    box = (0.0, 0.0, size[0] / _cell(size[0]), size[1] / _cell(size[1]))
+    return small.convert("L").convert("F").resize((_SIDE, _SIDE), Resampling.LANCZOS, box=box)
 
 
-def phash(gray: "NDArray[np.float64]") -> int:
+def phash(gray: "Image.Image") -> int:
     """ImageHash's ``phash`` of the thumbnail in gray, as 64 bits, the first row's first bit the highest.
 
     The lowest 8 x 8 frequencies of the DCT-II, each against their median (Zauner, Implementation and Benchmarking of Perceptual
-    Image Hash Functions, 2010). Frequencies are rounded to a millionth, so that a flat picture's hash is no noise.
+    Image Hash Functions, 2010). Gray is rounded to a thousandth and frequencies to a millionth, so that a flat picture's hash is no
+    noise. Of 72 photographs brought to random sizes, all had the hash that ImageHash gives of the picture unreduced. A picture that
+    EXIF turns is reduced as it is stored, so its cells lie elsewhere than those of the same picture stored upright: of 288 pairs
+    without loss, 267 had one hash, 20 differed in 2 bits and one in 4.
     """
     import numpy as np
 
-    lowest = (_cosines() @ gray @ _cosines().T).round(6).ravel()
+    samples = np.asarray(gray, dtype=np.float64).round(3)  # [32, 32]
+    lowest = (_cosines() @ samples @ _cosines().T).round(6).ravel()
     ordered = np.sort(lowest)
     bits = np.packbits(lowest > (ordered[31] + ordered[32]) / 2)
     return int.from_bytes(bits.tobytes(), "big")
@@ -88,21 +100,28 @@ def _cosines() -> "NDArray[np.float64]":
     return 2 * np.cos(np.pi * np.outer(np.arange(8), 2 * np.arange(_SIDE) + 1) / (2 * _SIDE))
 
 
-def colour(small: "Image.Image", gray: "NDArray[np.float64]", strips: Strips) -> Colour:
+def colour(small: "Image.Image", gray: "Image.Image", strips: Strips) -> Colour:
     """Gray or blank, decided on the reduced picture and, where that says yes, confirmed on all pixels.
 
     Chroma is max(R, G, B) - min(R, G, B), that of the hexcone model (Smith, Color gamut transform pairs, 1978), 0 to 255.
-    Gray: no pixel of the reduced picture has more than 8, which a toned print (sepia: 32 and more measured) or a coloured part has, and the
-    whole picture's mean is at most 16, which fine many-coloured noise has not. A gray picture saved as a colour JPEG has a chroma
-    of 0 at any quality. Blank: the standard deviation is under 2 in each band of all pixels.
+    Gray: no pixel of the reduced picture has more than 8, which a coloured part has and a toned print (of six photographs
+    toned blue or brown and saved as JPEG, none stayed under 38), and the whole picture's mean is at most 16, which fine
+    many-coloured noise has not. A gray picture saved as a colour JPEG has a chroma of 0 at any quality. Blank: the standard
+    deviation is under 2 in each band of all pixels.
     """
     is_gray = small.mode == "L" or max(_chroma(small).tobytes()) <= GRAY_CHROMA
-    is_blank = bool(gray.std() < BLANK_DEVIATION)
+    is_blank = _deviation(gray) < BLANK_DEVIATION
     if is_gray and small.mode != "L":
         is_gray = _moments(_chroma(strip) for strip in strips(1))[0][0] <= GRAY_MEAN_CHROMA
     if is_blank:
         is_blank = max(_moments(strips(1))[1]) < BLANK_DEVIATION
     return Colour(is_gray, is_blank)
+
+
+def _deviation(gray: "Image.Image") -> float:
+    import numpy as np
+
+    return float(np.asarray(gray).std())
 
 
 def _moments(strips: "Iterable[Image.Image]") -> tuple[list[float], list[float]]:
@@ -146,9 +165,10 @@ class Nsfw:
 def alt_language(captions: Iterable[Mapping[str, Any]]) -> str | None:
     """The language of the first caption of kind ``alt``, as its code of ISO 639-1; None without one, or where it cannot be told.
 
-    py3langid's judgement among the languages that have such a code, taken where its probability is 0.5 or more. Texts of one or two
-    words seldom reach that. Of 31,824 texts of at most 120 characters from the translations of programs, in 110 languages, that
-    left 84 % of those of five words, 93 % of them right, and of single words 42 %, 91 % right.
+    py3langid's judgement among the 114 of its model's 140 languages that have such a code, taken where its probability is 0.5 or more.
+    Short texts often do not reach that. Of 28,553 texts of at most 120 characters in 100 of these languages, the translations of
+    programs (GNU gettext's catalogues, up to 300 texts a language), it left 44 % of those of one word, 93 % of them right; of two
+    words 59 %, 93 % right; of five words 86 %, 97 % right.
     """
     text = next((item["text"] for item in captions if item["kind"] == "alt"), None)
     if not text:

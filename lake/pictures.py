@@ -5,7 +5,7 @@ import importlib
 import io
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 # Pillow knows more than forty formats, some of which run other programs. Phones' MPO files open as JPEG.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 89_478_485  # Pillow's own threshold of suspicion: 340 MiB once decoded. Pillow refuses twice that itself.
-_LARGE_PIXELS = 2**24  # 64 MiB once decoded: pictures above it are decoded one at a time, so that threads do not add up
-_STRIP_PIXELS = 2**22  # pictures above it are brought to RGB and reduced strip by strip, for the same reason
+_PIXELS_AT_ONCE = 2**26  # in all threads together, 256 MiB once decoded; a larger picture is decoded alone
+_STRIP_PIXELS = 2**22  # pictures above it are looked at strip by strip, to hold no second copy of them
+_CONVERTED_PIXELS = 2**20  # the same for those that must be brought to RGB, which takes several copies
 _ORIENTATION = 0x0112  # the EXIF tag
-_large = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,13 @@ def inspect_sized(
     with _decoded(data, max_pixels) as (image, turn, orientation):
         width, height = image.size if turn < 5 else image.size[::-1]
         strips = functools.partial(_strips, image)
-        small = _turned(reduced(image.size, strips), turn)
-        gray = thumbnail(small)
+        small = reduced(image.size, strips)
+        gray = _turned(thumbnail(small, image.size), turn)
         seen = colour(small, gray, strips)
         name = "JPEG" if image.format == "MPO" else str(image.format).upper()
         resized = None
         if size is not None:
-            resized = _turned(_flat(image).convert("RGB"), turn).resize((size, size), Resampling.BILINEAR)
+            resized = _turned(_whole(image).resize((size, size), Resampling.BILINEAR).convert("RGB"), turn)
         picture = Picture(width, height, name, orientation, phash(gray), len(data), seen.is_gray, seen.is_blank)
     return picture, resized
 
@@ -91,7 +91,30 @@ def open_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> "Image.Image":
     Colour profiles are not applied. Raises as :func:`inspect` does.
     """
     with _decoded(data, max_pixels) as (image, turn, _):
-        return _turned(_flat(image).convert("RGB"), turn)
+        return _turned(_whole(image).convert("RGB"), turn)
+
+
+class _Room:
+    """Lets pictures in as long as there is room for their pixels, in the order they come; a larger one waits until it is alone."""
+
+    def __init__(self, pixels: int) -> None:
+        self._pixels, self._taken = pixels, 0
+        self._turn, self._changed = threading.Lock(), threading.Condition()
+
+    @contextmanager
+    def of(self, pixels: int) -> Iterator[None]:
+        with self._turn, self._changed:
+            self._changed.wait_for(lambda: not self._taken or self._taken + pixels <= self._pixels)
+            self._taken += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= pixels
+                self._changed.notify()
+
+
+_room = _Room(_PIXELS_AT_ONCE)
 
 
 @functools.cache
@@ -122,7 +145,7 @@ def _decoded(data: bytes, max_pixels: int) -> "Iterator[tuple[Image.Image, int, 
             width, height = image.size
             if width * height > max_pixels:
                 raise PictureError(FailureReason.BOMB, f"{width} x {height} pixels, at most {max_pixels} are decoded")
-            with _large if width * height > _LARGE_PIXELS else nullcontext():
+            with _room.of(width * height):
                 asked = _orientation(image) if image.format == "TIFF" else None
                 image.load()
                 turn = _orientation(image)
@@ -210,18 +233,39 @@ def _turned(image: "Image.Image", orientation: int) -> "Image.Image":
 def _strips(image: "Image.Image", rows: int) -> "Iterator[Image.Image]":
     """The picture as by :func:`_flat`, from top to bottom in strips of a multiple of ``rows``; a small one in one piece."""
     width, height = image.size
-    if width * height <= _STRIP_PIXELS:
+    most = _STRIP_PIXELS if _is_flat(image) else _CONVERTED_PIXELS
+    if width * height <= most:
         yield _flat(image)
         return
-    step = max(1, _STRIP_PIXELS // (width * rows)) * rows
+    step = max(1, most // (width * rows)) * rows
     for top in range(0, height, step):
         yield _flat(image.crop((0, top, width, min(top + step, height))))
+
+
+def _whole(image: "Image.Image") -> "Image.Image":
+    """The picture as by :func:`_flat`, in one piece that is made of strips."""
+    from PIL import Image
+
+    if _is_flat(image):
+        return image
+    whole, top = None, 0
+    for strip in _strips(image, 1):
+        whole = whole or Image.new(strip.mode, image.size)
+        whole.paste(strip, (0, top))
+        top += strip.height
+    return whole or image
+
+
+def _is_flat(image: "Image.Image") -> bool:
+    return image.mode in ("L", "RGB") and not image.has_transparency_data
 
 
 def _flat(image: "Image.Image") -> "Image.Image":
     """The picture in mode L or RGB, without transparency: white lies behind it."""
     from PIL import Image
 
+    if _is_flat(image):
+        return image
     if image.mode.startswith("I"):  # 16 bits a sample; Pillow's own conversion would clip them at 255
         import numpy as np
 
@@ -231,4 +275,4 @@ def _flat(image: "Image.Image") -> "Image.Image":
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
         return Image.alpha_composite(white, layer).convert("RGB")
-    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+    return image.convert("RGB")

@@ -354,10 +354,18 @@ def write_rows(connection: duckdb.DuckDBPyConnection, images: str, failures: str
     """Add the new rows of the views ``images``, ``_captions`` and ``failures``; a key that has a picture now has no failure."""
     stored = Stored()
     stored.images = insert_new(connection, "images", images, ["source", "source_key"])
-    stored.captions = insert_new(connection, "captions", "_captions", ["caption_id"])
-    stored.failures = write_failures(connection, failures)
-    forget_failures(connection, images)
+    if _has_rows(connection, "_captions"):
+        stored.captions = insert_new(connection, "captions", "_captions", ["caption_id"])
+    if _has_rows(connection, failures):
+        stored.failures = write_failures(connection, failures)
+    if _has_rows(connection, "fetch_failures"):
+        forget_failures(connection, images)
     return stored
+
+
+def _has_rows(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Of a table or view."""
+    return connection.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() is not None
 
 
 def forget_failures(connection: duckdb.DuckDBPyConnection, rows: str) -> None:

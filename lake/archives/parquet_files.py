@@ -14,6 +14,7 @@ from typing import Any
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.archives.member import MemberError
+from captionlake.lake.archives.parquet_chunks import chunks
 from captionlake.lake.reasons import FailureReason
 
 _BATCH_BYTES = 2**22  # of cells that are decoded at once
@@ -43,13 +44,13 @@ class ParquetReader:
         self._max_bytes = max_bytes
         try:
             self._file = pq.ParquetFile(archive, buffer_size=_BUFFER, page_checksum_verification=True)
-            metadata = self._file.metadata
-            rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-            self._columns = {metadata.schema.column(index).path: index for index in range(len(metadata.schema))}
+            schema = self._file.metadata.schema
+            self._columns = {schema.column(index).path: index for index in range(len(schema))}
         except self._damage as error:
             what = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CaptionlakeError(f"{archive} is not a whole Parquet file ({what}): download it again") from error
-        self._ends = list(accumulate(max(n, 0) for n in rows))
+        self._groups = chunks(archive, len(schema))
+        self._ends = list(accumulate(group[0].rows for group in self._groups))
         self._cursors: dict[str, _Cursor] = {}
 
     def read(self, member: str, offset: int | None, n_bytes: int | None) -> bytes:
@@ -88,11 +89,11 @@ class ParquetReader:
         return cursor.cells[row - cursor.start]
 
     def _cursor(self, column: str, group: int) -> _Cursor:
-        chunk = self._file.metadata.row_group(group).column(self._columns[column])
-        swollen = chunk.total_uncompressed_size
-        if swollen > _BOMB_BYTES and swollen > _BOMB_RATIO * max(chunk.total_compressed_size, 1):
+        chunk = self._groups[group][self._columns[column]]
+        swollen = chunk.uncompressed
+        if swollen > _BOMB_BYTES and swollen > _BOMB_RATIO * max(chunk.compressed, 1):
             raise MemberError(FailureReason.BOMB, f"a column that swells to {swollen:,} bytes")
-        rows = max(chunk.num_values, 1)
+        rows = max(chunk.values, 1)
         batch = max(1, min(_BATCH_ROWS, _BATCH_BYTES * rows // max(swollen, 1)))
         batches = self._file.iter_batches(batch, row_groups=[group], columns=[column], use_threads=False)
         return _Cursor(group, batches, 0, ())

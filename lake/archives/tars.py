@@ -18,6 +18,7 @@ from captionlake.lake.archives.member import Member, MemberError, Namer, lost, m
 from captionlake.lake.reasons import FailureReason
 
 _BLOCK = 512
+_HEADERS = 2**12  # read at once where one is: small members, such as captions, mostly lie with the next headers in it
 _WINDOW = 2**20  # read at once where a header is looked for
 _LONGEST_EXTENSION = 2**20  # bytes of one extended header: names and attributes, nothing long
 _LONGEST_CHAIN = 16  # extended headers before one member
@@ -63,8 +64,12 @@ def tar_members(archive: Path) -> Iterator[Member]:
 def _walk(archive: Path, descriptor: int, n_bytes: int) -> Iterator[Member]:
     namer, position = Namer(), 0
     extended, chain = _Extended(), 0
+    window, start = b"", 0
     while True:
-        block = os.pread(descriptor, _BLOCK, position)
+        block = window[position - start : position - start + _BLOCK]
+        if len(block) < _BLOCK:
+            window, start = os.pread(descriptor, _HEADERS, position), position
+            block = window[:_BLOCK]
         if len(block) < _BLOCK:
             yield lost(archive, position, _END)
             return

@@ -13,7 +13,7 @@ by their URLs (``coco_url``, else ``flickr_url``), or from the official zip or a
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
@@ -21,127 +21,140 @@ import polars as pl
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.ingest_config import IngestConfig
-from captionlake.lake.sources.json_items import POLYGONS, json_items, refused, text_of
+from captionlake.lake.sources.coco_pictures import CocoFile, Id, Pictures, comparable
+from captionlake.lake.sources.json_items import POLYGONS, json_batches, refused, text_of
 from captionlake.lake.sources.named_pictures import NamedPictures
 from captionlake.lake.sources.picture_files import holds_pictures
-from captionlake.lake.sources.source import Row, Source, as_json, clean, frames
+from captionlake.lake.sources.source import Row, Source, as_json, caption_lists, conform, frames, no_cycles
 
 ANNOTATION_LICENSE = "CC-BY-4.0"
 _WANTED = "captions_*.json, instances_*.json or image_info_*.json"
 _USED = {"id", "file_name", "coco_url", "flickr_url", "license", "author"}
+_OURS = {"coco_id", "license_url"}  # of ``meta``
 _SPLIT = re.compile(r"[^/]+/[^/]+$")  # of a URL's end: train2017/000000000009.jpg
-
-Id = str | int | float
-
-
-@dataclass(slots=True)
-class _Image:
-    """One picture and what the files say of it; some 120,000 of these are in memory at once."""
-
-    id: Id
-    name: str
-    url: str | None
-    size: tuple[object, object]
-    license: str | None
-    author: str | None
-    meta: dict[str, Any] | str
-    texts: list[str] = field(default_factory=list)
-    objects: dict[str, int] | None = None
-
-    def same_as(self, other: "_Image") -> bool:
-        """Whether two files mean the same picture by one name: all that both know agrees."""
-        mine, theirs = (self.id, self.url, *self.size), (other.id, other.url, *other.size)
-        return all(a is None or b is None or a == b for a, b in zip(mine, theirs, strict=True))
-
-
-@dataclass(slots=True)
-class _File:
-    """What one annotation file holds."""
-
-    path: Path
-    listed: dict[Id, _Image] = field(default_factory=dict)
-    licenses: dict[Id, dict[str, Any]] = field(default_factory=dict)
-    categories: dict[Id, str] = field(default_factory=dict)
-    texts: dict[Id, list[str]] = field(default_factory=dict)
-    objects: dict[Id, dict[Id, int]] = field(default_factory=dict)
-    bad: list[Row] = field(default_factory=list)
-    n_images: int = 0
-
-    def trouble(self, key: str, why: str, **more: object) -> None:
-        """Note a row that cannot be used; file and row are in its key and its text."""
-        # An id may hold half a surrogate pair, which no table takes.
-        row = {"source_key": clean(key), "meta": "{}", "bad": clean(f"{self.path.name}: {why}")}
-        self.bad.append(row | more)
 
 
 def _read(config: IngestConfig) -> Iterator[pl.DataFrame]:
-    return frames(_rows(config))
-
-
-def _rows(config: IngestConfig) -> Iterator[Row]:
     files = [Path(name) for name in config.inputs if not holds_pictures(Path(name))]
     if not files:
         raise CaptionlakeError("the source coco needs its annotations: give captions_train2017.json or the like")
-    pictures = NamedPictures([*config.archives, *(name for name in config.inputs if holds_pictures(Path(name)))])
-    images: dict[str, _Image] = {}
+    archived = NamedPictures([*config.archives, *(name for name in config.inputs if holds_pictures(Path(name)))])
+    pictures = Pictures()
     for path in files:
-        file = _load(path)
-        _join(file, images)
-        yield from ({"subset": config.subset, **row} for row in file.bad)
-    for name in list(images):
-        yield _row(images.pop(name), pictures, config)
-    yield from ({"subset": config.subset, **row} for row in pictures.troubles())
-
-
-def _load(path: Path) -> _File:
-    file = _File(path)
-    seen: dict[str, int] = {"images": 0, "annotations": 0}
-    for name, item in json_items(path, "images", "annotations", "licenses", "categories", drop=POLYGONS):
-        if name in seen:
-            seen[name] += 1
-        if not isinstance(item, dict):
-            file.trouble(
-                f"{path.name}#{name}:{seen.get(name, 0)}", f"{name}, number {seen.get(name, 0)}: not an object"
+        with no_cycles():
+            file = _load(path)
+            pictures.add(file)
+        yield from frames({"subset": config.subset, **row} for row in file.bad)
+        del file
+    for frame, texts, ends, objects in pictures.slices():
+        meta = (frame["meta"] + frame["license_url"]).to_list()
+        for row, counts in objects.items():
+            if '"objects": ' not in meta[row]:  # a file that has a field of this name keeps its own
+                meta[row] += f"{', ' if len(meta[row]) > 1 else ''}{as_json({'objects': counts})[1:-1]}"
+        captions = caption_lists(texts.to_arrow(), ends, "human", ANNOTATION_LICENSE)
+        yield conform(
+            frame.select(
+                pl.col("name").alias("source_key"),
+                pl.lit(config.subset, pl.String).alias("subset"),
+                "url",
+                "license",
+                "author",
+                pl.Series("captions", captions),
+                pl.Series("meta", meta) + "}",
+                *_found(frame, archived),
             )
-        elif name == "annotations":
-            _annotation(file, item, seen[name])
-        elif name == "images":
-            _image(file, item, seen[name])
-        elif isinstance(item.get("id"), Id):
-            if name == "licenses":
-                file.licenses[item["id"]] = item
-            else:
-                file.categories[item["id"]] = text_of(item.get("name")) or str(item["id"])
-    if not file.n_images:
+        )
+    yield from frames({"subset": config.subset, **row} for row in archived.troubles())
+
+
+def _found(frame: pl.DataFrame, archived: NamedPictures) -> list[pl.Series | pl.Expr]:
+    """The columns that tell where the pictures are, or why not."""
+    if not archived:
+        why = pl.col("name") + ": neither coco_url nor flickr_url: give the pictures with --archive"
+        return [pl.when(pl.col("url").is_null()).then(why).alias("bad")]
+    rows: list[Row] = []
+    for name, url in frame.select("name", "url").iter_rows():
+        split = _SPLIT.search(url or "")
+        rows.append(archived.row(name, *([split[0]] if split else [])))
+    types = {"archive": pl.String, "member": pl.String, "offset": pl.Int64, "n_bytes": pl.Int64}
+    types |= {"bad": pl.String, "reason": pl.String}
+    return [pl.Series(name, [row.get(name) for row in rows], type) for name, type in types.items()]
+
+
+def _load(path: Path) -> CocoFile:
+    file = CocoFile(path)
+    seen: dict[str, int] = {"images": 0, "annotations": 0}
+    n_images = 0
+    for name, items in json_batches(path, "images", "annotations", "licenses", "categories", drop=POLYGONS):
+        for number, item in enumerate(items, seen.get(name, 0) + 1):
+            if not isinstance(item, dict):
+                number = number if name in seen else 0
+                file.trouble(f"{path.name}#{name}:{number}", f"{name}, number {number}: not an object")
+            elif name == "annotations":
+                _annotation(file, item, number)
+            elif name == "images":
+                n_images += _image(file, item, number)
+            elif isinstance(item.get("id"), Id):
+                if name == "licenses":
+                    file.licenses[item["id"]] = item
+                else:
+                    file.categories[item["id"]] = text_of(item.get("name")) or str(item["id"])
+        if name in seen:
+            seen[name] += len(items)
+        for pile in (file.images, file.texts, file.objects):
+            pile.tidy()
+    if not n_images:
         why = "holds images in another form than COCO's" if seen["images"] else "has no images"
         raise refused(path, f"{why}: it is not a COCO annotation file", _WANTED)
     return file
 
 
-def _image(file: _File, item: dict[str, Any], number: int) -> None:
-    id, name = item.get("id"), item.get("file_name")
-    name = text_of(name)
+def _image(file: CocoFile, item: dict[str, Any], number: int) -> bool:
+    """Note an image; False where it has nothing of one."""
+    id, name = item.get("id"), text_of(item.get("file_name"))
     url = text_of(item.get("coco_url")) or text_of(item.get("flickr_url"))
-    if isinstance(id, Id) or name or url:
-        file.n_images += 1
-    known = file.listed.get(id) if isinstance(id, Id) else None
     if not isinstance(id, Id):
         file.trouble(
             name or f"{file.path.name}#images:{number}", f"images, number {number}: an image without an id", url=url
         )
-    elif name is None:
+        return bool(name or url)
+    if name is None:
         file.trouble(f"id:{id}", f"images, number {number}: no file_name", url=url)
-    elif known is None:
-        size = (item.get("width"), item.get("height"))
-        meta = {key: value for key, value in item.items() if key not in _USED and value is not None}
-        license = item.get("license") if isinstance(item.get("license"), Id) else None
-        file.listed[id] = _Image(id, name, url, size, None, text_of(item.get("author")), meta | {"license": license})
-    elif known.name != name:
-        file.trouble(f"{name}#id:{id}", f"images, number {number}: id {id} is {known.name} already", url=url)
+        return True
+    place = file.number(id)
+    known = file.known(place)
+    if known is None:
+        file.places[place] = len(file.images)
+        given, license = item.get("license"), None
+        if isinstance(given, Id):
+            license = file.license_numbers.setdefault(given, len(file.license_numbers))
+        size = comparable(item.get("width")), comparable(item.get("height"))
+        author = text_of(item.get("author"))
+        file.images.rows.append((place, name, url, comparable(id), *size, license, author, _meta(item, id)))
+    elif known != name:
+        file.trouble(f"{name}#id:{id}", f"images, number {number}: id {id} is {known} already", url=url)
+    return True
 
 
-def _annotation(file: _File, item: dict[str, Any], number: int) -> None:
-    id, text, category = item.get("image_id"), item.get("caption"), item.get("category_id")
+def _meta(item: dict[str, Any], id: Id) -> str:
+    """The further fields and the id as JSON without the last brace."""
+    parts = []
+    for key, value in item.items():
+        if key in _USED or key in _OURS or value is None:
+            continue
+        if type(value) is int:
+            parts.append(f"{encode_basestring(key)}: {value}")
+        elif type(value) is str and value.isascii():
+            parts.append(f"{encode_basestring(key)}: {encode_basestring(value)}")
+        else:
+            parts.append(as_json({key: value})[1:-1])
+    parts.append(f'"coco_id": {id}' if type(id) is int else as_json({"coco_id": id})[1:-1])
+    text = f"{{{', '.join(parts)}"
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _annotation(file: CocoFile, item: dict[str, Any], number: int) -> None:
+    id, text = item.get("image_id"), item.get("caption")
     if not isinstance(id, Id):
         file.trouble(f"{file.path.name}#annotations:{number}", f"annotations, number {number}: no image_id")
     elif isinstance(text, dict | list):
@@ -151,57 +164,10 @@ def _annotation(file: _File, item: dict[str, Any], number: int) -> None:
     elif text is not None:
         cleaned = text_of(text)
         if cleaned:
-            file.texts.setdefault(id, []).append(cleaned)
-    elif isinstance(category, Id):
-        counts = file.objects.setdefault(id, {})
-        counts[category] = counts.get(category, 0) + 1
-
-
-def _join(file: _File, images: dict[str, _Image]) -> None:
-    """Add a file's pictures and texts to those of the files before it."""
-    for id, image in file.listed.items():
-        assert isinstance(image.meta, dict)
-        license = file.licenses.get(image.meta.pop("license"), {})
-        image.license = text_of(license.get("name"))
-        meta = image.meta | {"coco_id": id, "license_url": license.get("url")}
-        image.meta = as_json({key: value for key, value in meta.items() if value is not None})[:-1]
-        known = images.setdefault(image.name, image)
-        if known is not image and not known.same_as(image):
-            why = f"{image.name} is another picture in this list than before: give each split a --collection of its own"
-            file.trouble(f"{image.name}#{file.path.name}:{id}", why, url=image.url)
-            file.texts.pop(id, None)
-            file.objects.pop(id, None)
-            continue
-        known.url = known.url or image.url
-        known.license = known.license or image.license
-        known.texts += file.texts.pop(id, [])
-        counts = file.objects.pop(id, None)
-        if counts and known.objects is None:
-            known.objects = {file.categories.get(category, str(category)): n for category, n in counts.items()}
-    file.listed.clear()
-    for id in {**file.texts, **file.objects}:
-        file.trouble(f"{file.path.name}#id:{id}", f"annotations of image {id}, which is not among its images")
-
-
-def _row(image: _Image, pictures: NamedPictures, config: IngestConfig) -> Row:
-    meta = image.meta if isinstance(image.meta, str) else "{"
-    if image.objects and '"objects": ' not in meta:  # a file that has a field of this name keeps its own
-        meta += f"{', ' if len(meta) > 1 else ''}{as_json({'objects': image.objects})[1:-1]}"
-    row: dict[str, object] = {
-        "source_key": image.name,
-        "subset": config.subset,
-        "url": image.url,
-        "license": image.license,
-        "author": image.author,
-        "captions": [{"text": text, "kind": "human", "license": ANNOTATION_LICENSE} for text in image.texts],
-        "meta": meta + "}",
-    }
-    if pictures:
-        split = _SPLIT.search(image.url or "")
-        row |= pictures.row(image.name, *([split[0]] if split else []))
-    elif image.url is None:
-        row["bad"] = f"{image.name}: neither coco_url nor flickr_url: give the pictures with --archive"
-    return row
+            file.texts.rows.append((file.number(id), cleaned))
+    elif isinstance(category := item.get("category_id"), Id):
+        kind = file.category_numbers.setdefault(category, len(file.category_numbers))
+        file.objects.rows.append((file.number(id), kind))
 
 
 COCO = Source(

@@ -32,15 +32,18 @@ class CaptionsOnly:
         self._path = path
         self._rows = 0
         self._others = 0
+        self._next_check = _CHECK_EVERY
 
-    def see(self, item: Any) -> None:
-        """Note one row. Raises as soon as the file is known for conversations."""
-        self._rows += 1
-        if isinstance(item, dict):
-            turns = item.get("conversations")
-            if isinstance(turns, list) and (len(turns) > 2 or item.get("image") is None):
-                self._others += 1
-        if self._rows % _CHECK_EVERY == 0:
+    def see(self, items: list[Any]) -> None:
+        """Note some rows. Raises as soon as the file is known for conversations."""
+        self._rows += len(items)
+        for item in items:
+            if isinstance(item, dict):
+                turns = item.get("conversations")
+                if isinstance(turns, list) and (len(turns) > 2 or item.get("image") is None):
+                    self._others += 1
+        if self._rows >= self._next_check:
+            self._next_check = self._rows + _CHECK_EVERY
             self.end()
 
     def end(self) -> None:

@@ -32,9 +32,9 @@ def _read(config: IngestConfig) -> Iterator[pl.DataFrame]:
     if not inputs:
         raise CaptionlakeError("the source hf needs Parquet files: give .parquet files or a folder of them")
     for path, name in parquet_files(inputs):
-        with opened(path) as file:
-            form = form_of(path, file)
-            for rows in hub_rows(file, form, path):
+        with opened(path) as table:
+            form = form_of(path, table)
+            for rows in hub_rows(table, form, path):
                 yield _frame(rows, form, path, name, config)
 
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from captionlake.lake.sources.parquet_rows import filled, slices
+from captionlake.lake.sources.parquet_rows import Table, filled, slices
 from captionlake.lake.sources.tables import as_text, wrong_file
 
 CAPTIONS = (
@@ -43,9 +42,9 @@ class HubForm:
         return "alt" if text.lower() in _ALT else "human"
 
 
-def form_of(path: Path, file: pq.ParquetFile) -> HubForm:
+def form_of(path: Path, table: Table) -> HubForm:
     """The form of a file. Raises where no column holds pictures."""
-    schema: pa.Schema = file.schema_arrow
+    schema = table.schema
     features = _features(schema)
     declared = [name for name, kind in features.items() if isinstance(kind, dict) and kind.get("_type") == "Image"]
     names = list(dict.fromkeys(schema.names))
@@ -112,11 +111,11 @@ class HubRows:
     columns: pl.DataFrame
 
 
-def hub_rows(file: pq.ParquetFile, form: HubForm, path: Path) -> Iterator[HubRows]:
+def hub_rows(table: Table, form: HubForm, path: Path) -> Iterator[HubRows]:
     """The file's rows in slices, class names in the place of classes' numbers. The pictures' bytes are not read."""
-    here = filled(file, form.leaf)
+    here = filled(table, form.leaf)
     wanted = [*form.texts, *form.scalars, *([f"{form.image}.path"] if form.has_path else [])]
-    for first, frame in slices(file, wanted):
+    for first, frame in slices(table, wanted):
         name = pl.repeat(None, frame.height, dtype=pl.String, eager=True)
         if form.has_path:
             name = frame[form.image].struct.field("path")

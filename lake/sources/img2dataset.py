@@ -76,18 +76,18 @@ def _shard_rows(shard: Shard, config: IngestConfig) -> Iterator[pl.DataFrame]:
 def _table_rows(
     shard: Shard, path: Path, pictures: pl.DataFrame | None, config: IngestConfig
 ) -> Iterator[tuple[pl.DataFrame, list[str]]]:
-    with opened(path) as file:
-        schema = file.schema_arrow
+    with opened(path) as table:
+        schema = table.schema
         binary = [field.name for field in schema if str(field.type) in ("binary", "large_binary")]
         if pictures is None and not binary:
             raise wrong_file(
                 path, f"neither a column of pictures nor {shard.name}.tar nor a folder {shard.name} beside it"
             )
-        here = filled(file, binary[0]) if pictures is None else None
+        here = filled(table, binary[0]) if pictures is None else None
         wanted = [name for name in schema.names if name not in binary and schema.names.count(name) == 1]
         if not {"key", "url", "status"}.intersection(wanted):
             raise wrong_file(path, f"none of the columns key, url, status (columns: {', '.join(schema.names)[:200]})")
-        for first, columns in slices(file, wanted):
+        for first, columns in slices(table, wanted):
             none = pl.repeat(None, columns.height, dtype=pl.String, eager=True)
             own = {name: as_text(columns[name]) if name in columns.columns else none for name in _OWN}
             rows = pl.DataFrame(own).with_row_index("number", offset=first)

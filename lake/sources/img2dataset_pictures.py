@@ -35,12 +35,15 @@ def key_of(name: str) -> str:
 
 def index(archive: Path) -> pl.DataFrame:
     """The pictures by key: ``member``, ``offset``, ``n_bytes``, or ``bad`` and ``reason``. Of two under one key the first."""
-    rows = [
-        (key_of(member.name), *(row_for(member=member, archive=archive)[name] for name in _INDEX.names()[1:]))
-        for member in members(archive)
-        if is_picture(member.name) or member.reason is FailureReason.TRUNCATED
-    ]
-    return pl.DataFrame(rows, schema=_INDEX, orient="row").unique("key", keep="first", maintain_order=True)
+    columns: dict[str, list[object]] = {name: [] for name in _INDEX}
+    for member in members(archive):
+        if is_picture(member.name) or member.reason is FailureReason.TRUNCATED:
+            row: tuple[object, ...] = (member.name, member.offset, member.n_bytes, None, None)
+            if member.reason is not None:
+                row = tuple(row_for(member, archive)[name] for name in list(_INDEX)[1:])
+            for column, value in zip(columns.values(), (key_of(member.name), *row), strict=True):
+                column.append(value)
+    return pl.DataFrame(columns, schema=_INDEX).unique("key", keep="first", maintain_order=True)
 
 
 def loose_rows(archive: Path, folder: str, known: set[str], subset: str | None) -> Iterator[Row]:

@@ -1,9 +1,11 @@
 """JSON annotation files of any size, item by item.
 
-The formats are one top-level array, or an object that holds lists (COCO's ``images``, TextCaps' ``data``). Items are decoded one
-at a time by the standard library's decoder from a window of text, so memory holds the window and one item. (A streaming parser
-such as ijson keeps the path of every level of nesting, which a file of 100,000 opening brackets turns into gigabytes; this
-decoder raises at about a thousand levels, and knows the line and column of an error.)
+The formats are one top-level array, or an object that holds lists (COCO's ``images``, TextCaps' ``data``). Items are decoded from a
+window of text, so memory holds the window and its items. (A streaming parser such as ijson keeps the path of every level of
+nesting, which a file of 100,000 opening brackets turns into gigabytes.)
+
+Two decoders share the work. Pydantic's takes many items at once and is strict; what it refuses the standard library's decoder
+reads item by item, knows the line and column of an error, and stops at about a thousand levels. What both take they read alike.
 """
 
 import codecs
@@ -13,26 +15,38 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pydantic_core import from_json
+
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.sources.looks_like import looks_like
 from captionlake.lake.sources.source import clean
 
-__all__ = ["POLYGONS", "json_items", "looks_like", "refused", "text_of"]
+__all__ = ["POLYGONS", "json_batches", "json_items", "looks_like", "refused", "text_of"]
 
 # What can be left out unread: COCO's polygons are nine tenths of instances_*.json. A quote within a JSON string is escaped, so
 # this never matches text.
 POLYGONS = re.compile(r'"segmentation"\s*:\s*\[(?:\s*\[[\d\s.,eE+-]*\]\s*,?)*\s*\](?=\s*[,}])')
 
 _READ_BYTES = 2**20
+_BATCH = 2**15  # characters of items that are decoded at once; more falls out of the processor's cache
 _MAX_ITEM = 64 * 2**20  # characters; the largest real item, a picture's masks, has some hundred thousand
 _SPACE = re.compile(r"[ \t\n\r]*")
 _COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
+# How an item begins, as far as the items of one list begin alike: an object with its first key, or a string.
+_BEGINNING = re.compile(r'\{[ \t\n\r]*"[^"\\]{0,100}"|"')
 # Control characters within strings are let through, and NaN and the infinities, which Python writes, become null.
 _DECODER = json.JSONDecoder(strict=False, parse_constant=lambda _: None)
 
 
 def json_items(path: Path, *lists: str, drop: re.Pattern[str] | None = None) -> Iterator[tuple[str, Any]]:
-    """(name of the list, item) for each item of the top-level lists named; ``""`` names a top-level array.
+    """(name of the list, item) for each item of the top-level lists named; see ``json_batches``."""
+    for name, items in json_batches(path, *lists, drop=drop):
+        for item in items:
+            yield name, item
+
+
+def json_batches(path: Path, *lists: str, drop: re.Pattern[str] | None = None) -> Iterator[tuple[str, list[Any]]]:
+    """(name of the list, some of its items, in order) of the top-level lists named; ``""`` names a top-level array.
 
     Other parts of the file are read over. ``drop`` is cut out before parsing; it must match within one innermost object.
     Raises, with line and column, where the file is cut off, not JSON, not UTF-8 or empty; rows before that have been yielded, so
@@ -43,7 +57,7 @@ def json_items(path: Path, *lists: str, drop: re.Pattern[str] | None = None) -> 
             yield from _lists(_Window(path, file, drop), lists)
     except CaptionlakeError:
         if drop is not None:  # again without, because what is cut out shifts the places
-            for _ in json_items(path, *lists):
+            for _ in json_batches(path, *lists):
                 pass
         raise
     except (OSError, ValueError) as error:
@@ -53,9 +67,7 @@ def json_items(path: Path, *lists: str, drop: re.Pattern[str] | None = None) -> 
 
 def text_of(value: object) -> str | None:
     """A scalar as ``clean`` gives it; None for lists and objects, which are no texts."""
-    if (
-        isinstance(value, str) and value.isascii() and value.isprintable()
-    ):  # most are, and this is several times quicker
+    if type(value) is str and value.isascii() and "\x00" not in value:  # most are, and this is several times quicker
         return value.strip() or None
     return None if isinstance(value, dict | list) else clean(value)
 
@@ -66,12 +78,12 @@ def refused(path: Path, why: str, wanted: str) -> CaptionlakeError:
     return CaptionlakeError(f"{path} {why}{f' (it looks like {looks})' if looks else ''}: give {wanted}")
 
 
-def _lists(window: "_Window", lists: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+def _lists(window: "_Window", lists: tuple[str, ...]) -> Iterator[tuple[str, list[Any]]]:
     opening = window.peek()
     if opening == "[":
         if "" not in lists:
             return
-        yield from (("", item) for item in window.array())
+        yield from (("", items) for items in window.array())
     elif opening == "{":
         window.take("{")
         if window.peek() == "}":
@@ -84,7 +96,7 @@ def _lists(window: "_Window", lists: tuple[str, ...]) -> Iterator[tuple[str, Any
             if window.peek() != "[":
                 window.value()
             elif name in lists:
-                yield from ((name, item) for item in window.array())
+                yield from ((name, items) for items in window.array())
             else:
                 for _ in window.array():
                     pass
@@ -109,12 +121,15 @@ class _Window:
         self._file = file
         self._drop = drop
         self._held = ""  # read, but with what may be the beginning of something to drop
-        self._line, self._column = 1, 1  # of text[0]
+        self._before = 0  # characters that were forgotten before text[0]
         self._ended = False
+        self._tried = (
+            False  # whether this text has been given to the decoder of many items, in vain or to its last item
+        )
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
 
-    def array(self) -> Iterator[Any]:
-        """The items of the array that begins here."""
+    def array(self) -> Iterator[list[Any]]:
+        """The items of the array that begins here, some at a time."""
         self.take("[")
         if self.peek() == "]":
             self.take("]")
@@ -129,17 +144,46 @@ class _Window:
                 self.at = end
             else:
                 value = self.value()
-            yield value
+            yield [value]
             self.items += 1
+            last = self.at - 1
             comma = _COMMA.match(self.text, self.at)
             if comma and comma.end() < len(self.text):
                 self.at = comma.end()
+                if not self._tried and (items := self._many(last)):
+                    yield items
+                    self.items += len(items)
             elif self.peek() == ",":
                 self.take(",")
                 self.peek()
             else:
                 break
         self.take("]")
+
+    def _many(self, last: int) -> list[Any] | None:
+        """The items from here to the last beginning of an item in the window, after ``text[last]``, the end of the item before.
+
+        Where an item ends is guessed: at text that is like what stands between the item before and this. The guess cannot be wrong
+        unnoticed. A text that begins where an item begins, and with ``[`` before and ``]`` after is JSON, consists of whole
+        items, for the way JSON is read to a place does not depend on what follows, and a ``}`` or ``"`` that ends a value can
+        not go on. Within a string or an item the text lacks an end, and is refused.
+        """
+        self._tried = True
+        beginning = _BEGINNING.match(self.text, self.at)
+        if beginning is None or self.text[last] not in '}"':
+            return None
+        between = self.text[last : beginning.end()]
+        end = self.text.rfind(between, self.at, self.at + _BATCH) + 1
+        if end == 0:
+            return None
+        try:
+            items = from_json(f"[{self.text[self.at : end]}]", allow_inf_nan=False, cache_strings="keys")
+        except ValueError:
+            return None
+        self.at += end - 1 - last
+        self._tried = False
+        assert isinstance(items, list)
+        return items
 
     def peek(self) -> str:
         """The next character that is not white space, or an empty string at the end."""
@@ -205,9 +249,10 @@ class _Window:
             raise refused(
                 self.path, f"line {line} column {column}: an item over {_MAX_ITEM:,} characters", "a list of rows"
             )
-        self._line, self._column = self._place(self.at)
+        self._before += self.at
         self.text = self.text[self.at :]
         self.at = 0
+        self._tried = False
         before = len(self.text)
         while len(self.text) == before and not self._ended:
             self.text += self._cut(self._read(max(_READ_BYTES, left)))
@@ -216,7 +261,7 @@ class _Window:
     def _read(self, n_bytes: int) -> str:
         data = self._file.read(n_bytes)
         self._ended = not data
-        if (self._line, self._column, self.text) == (1, 1, "") and (b"\x00" in data[:4] or data[:2] in _UTF_16):
+        if not self._before and not self.text and (b"\x00" in data[:4] or data[:2] in _UTF_16):
             raise refused(self.path, "is not JSON in UTF-8", "the file as it was published")
         try:
             return self._decoder.decode(data)
@@ -238,11 +283,18 @@ class _Window:
         return self._drop.sub('"segmentation":0', text[:whole])
 
     def _place(self, at: int) -> tuple[int, int]:
-        """(line, column) of a place in the window, from 1."""
-        lines = self.text.count("\n", 0, at)
-        if lines:
-            return self._line + lines, at - self.text.rfind("\n", 0, at)
-        return self._line, self._column + at
+        """(line, column) of a place in the window, from 1; what stands before the window is read again, for the first error only."""
+        lines, column = self.text.count("\n", 0, at), at - self.text.rfind("\n", 0, at)
+        if not self._before:
+            return 1 + lines, column
+        with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            before, left, since = 0, self._before, 0  # line breaks, characters to come, characters since the last break
+            while left and (part := file.read(min(left, _READ_BYTES))):
+                left -= len(part)
+                broken = part.rfind("\n") + 1
+                since = len(part) - broken if broken else since + len(part)
+                before += part.count("\n")
+        return 1 + before + lines, column if lines else column + since
 
 
 _EMPTY = "it is empty"

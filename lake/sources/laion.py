@@ -30,8 +30,8 @@ def _read(config: IngestConfig) -> Iterator[pl.DataFrame]:
     if not config.inputs:
         raise CaptionlakeError("the source laion needs its list: give .parquet files or a folder of them")
     for path, name in parquet_files(config.inputs):
-        with opened(path) as file:
-            for first, frame in slices(file, _columns(path, file.schema_arrow.names)):
+        with opened(path) as table:
+            for first, frame in slices(table, _columns(path, table.schema.names)):
                 yield _rows(frame, name, first, config)
 
 

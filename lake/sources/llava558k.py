@@ -8,8 +8,9 @@ caption is the answer (kind ``captioner``), and ``blip_caption`` where it differ
 releases carry URLs; the authors ask to follow the terms of CC-3M and BLIP for the texts.
 """
 
-import json
 from collections.abc import Iterator
+from itertools import chain
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,20 @@ import polars as pl
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.sources.conversations import CaptionsOnly, answer
-from captionlake.lake.sources.json_items import json_items, refused, text_of
+from captionlake.lake.sources.json_items import json_batches, json_items, refused, text_of
 from captionlake.lake.sources.named_pictures import NamedPictures
 from captionlake.lake.sources.picture_files import holds_pictures
-from captionlake.lake.sources.source import Row, Source, as_json, frames
+from captionlake.lake.sources.source import Rows, Source, as_json, frames
 
 _WANTED = "blip_laion_cc_sbu_558k.json or blip_laion_cc_sbu_558k_meta.json"
 _USED = {"id", "image", "url", "blip_caption", "conversations"}
 _LOOK_AT = 100  # items that tell which of the two files it is
 
 
+_More = dict[str, tuple[str | None, str | None]]  # (URL, caption by BLIP) of an id
+
+
 def _read(config: IngestConfig) -> Iterator[pl.DataFrame]:
-    return frames(_rows(config))
-
-
-def _rows(config: IngestConfig) -> Iterator[Row]:
     archives = [*config.archives, *(name for name in config.inputs if holds_pictures(Path(name)))]
     files = [Path(name) for name in config.inputs if not holds_pictures(Path(name))]
     if not files:
@@ -44,20 +44,25 @@ def _rows(config: IngestConfig) -> Iterator[Row]:
             f"{lists[0]} names no URLs: give also blip_laion_cc_sbu_558k_meta.json, or --archive images.zip"
         )
     pictures = NamedPictures(archives)
-    known = {id: more for path in metas for id, more in _meta(path)} if lists else {}
+    known: _More = {}
+    for path in metas if lists else []:
+        _meta(path, known)
+    rows = Rows(config.subset, "captioner")
     for path in lists or metas:
-        good, only = 0, CaptionsOnly(path)
-        for number, (_, item) in enumerate(json_items(path, ""), 1):
-            only.see(item)
-            row = _row(path, number, item, known, config)
-            if row.get("bad") is None:
-                good += 1
-                row |= pictures.row(str(row["source_key"])) if pictures else _by_url(path, number, row)
-            yield row
+        good = number = 0
+        only = CaptionsOnly(path)
+        for _, items in json_batches(path, ""):
+            only.see(items)
+            for item in items:
+                number += 1
+                good += _add(rows, item, (path.name, number), known, pictures)
+            if rows.full:
+                yield from rows.take()
         only.end()
         if not good:
             raise refused(path, "has no row with an image and a caption or URL", _WANTED)
-    yield from ({"subset": config.subset, **row} for row in pictures.troubles())
+    yield from rows.take()
+    yield from frames({"subset": config.subset, **row} for row in pictures.troubles())
 
 
 def _holds(path: Path, field: str) -> bool:
@@ -70,47 +75,40 @@ def _holds(path: Path, field: str) -> bool:
     return False
 
 
-def _meta(path: Path) -> Iterator[tuple[str, tuple[str | None, str | None]]]:
+def _meta(path: Path, known: _More) -> None:
     found = False
-    for _, item in json_items(path, ""):
+    for item in chain.from_iterable(items for _, items in json_batches(path, "")):
         id = _key(item)[1] if isinstance(item, dict) else None
         if id is not None:
             found = True
-            yield id, (text_of(item.get("url")), text_of(item.get("blip_caption")))
+            known[id] = text_of(item.get("url")), text_of(item.get("blip_caption"))
     if not found:
         raise refused(path, "has no rows with an id or image", _WANTED)
 
 
-def _row(
-    path: Path,
-    number: int,
-    item: Any,
-    known: dict[str, tuple[str | None, str | None]],
-    config: IngestConfig,
-) -> dict[str, object]:
-    where = f"{path.name}, row {number}"
-    row: dict[str, object] = {"source_key": f"{path.name}#{number}", "subset": config.subset, "meta": "{}"}
+def _add(rows: Rows, item: Any, where: tuple[str, int], known: _More, pictures: NamedPictures) -> bool:
+    """Add the row of one item; ``where`` is the file's name and the row's number. True where it has a picture and a caption."""
     if not isinstance(item, dict):
-        return row | {"bad": f"{where}: not an object"}
+        return _bad(rows, where, "not an object")
     image, id = _key(item)
     if image is None or id is None:
-        return row | {"bad": f"{where}: no image"}
+        return _bad(rows, where, "no image")
     url, blip = known.get(id) or (text_of(item.get("url")), text_of(item.get("blip_caption")))
-    row["source_key"], row["url"] = image, url
-    text, why = answer(item)
+    text, why = answer(item) if "conversations" in item else (None, "no caption")
     if text is None and (blip is None or "conversations" in item):
-        return row | {"bad": f"{where}: {why if 'conversations' in item else 'no caption'}"}
-    texts = [each for each in dict.fromkeys((text, blip)) if each]
-    row["captions"] = [{"text": each, "kind": "captioner", "license": None} for each in texts]
-    if item.keys() - _USED:
-        row["meta"] = as_json({"id": id, **{key: value for key, value in item.items() if key not in _USED}})
-    else:
-        row["meta"] = f'{{"id": {json.dumps(id)}}}'
-    return row
+        return _bad(rows, where, why or "", image, url)
+    more = {} if item.keys() <= _USED else {key: value for key, value in item.items() if key not in _USED}
+    meta = as_json({"id": id, **more}) if more else f'{{"id": {encode_basestring_ascii(id)}}}'
+    bad = None if url or pictures else f"{where[0]}, row {where[1]}: no URL for {image}"
+    texts = [each for each in ((text,) if text == blip else (text, blip)) if each]
+    rows.add(image, url, texts, meta, bad, pictures.row(image) if pictures else None)
+    return True
 
 
-def _by_url(path: Path, number: int, row: dict[str, object]) -> dict[str, object]:
-    return {} if row["url"] else {"bad": f"{path.name}, row {number}: no URL for {row['source_key']}"}
+def _bad(rows: Rows, where: tuple[str, int], why: str, image: str | None = None, url: str | None = None) -> bool:
+    name, number = where
+    rows.add(image or f"{name}#{number}", url, bad=f"{name}, row {number}: {why}")
+    return False
 
 
 def _key(item: dict[str, Any]) -> tuple[str | None, str | None]:

@@ -19,9 +19,10 @@ _MAGIC = (
     (b"\xff\xfe", "UTF-16 text (save it as UTF-8)"),
     (b"\xfe\xff", "UTF-16 text (save it as UTF-8)"),
 )
+SBU_JSON = "SBU's JSON"
 # Keys of the JSON formats, the most telling first; all keys of one row must stand in the beginning of the file.
 _JSON = (
-    (("image_urls", "captions"), "SBU's JSON"),
+    (("image_urls",), SBU_JSON),  # its first list alone is many times longer than the beginning that is read
     (("blip_caption", "url"), "LLaVA's blip_laion_cc_sbu_558k_meta.json"),
     (("conversations",), "LLaVA's or ShareGPT4V's conversations"),
     (("reference_strs",), "TextCaps' JSON"),

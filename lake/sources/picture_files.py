@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from captionlake.lake.archives import Member, members
 from captionlake.lake.reasons import FailureReason
@@ -21,7 +21,9 @@ def holds_pictures(path: Path) -> bool:
 
 def is_picture(name: str) -> bool:
     """By the name alone; what is in the file is seen when it is read."""
-    return PurePosixPath(_AGAIN.sub("", name)).suffix.lower() in PICTURES
+    base = (_AGAIN.sub("", name) if "#" in name else name).rpartition("/")[2]
+    dot = base.rfind(".")  # a path object would tell the same, and takes longer than the listing of a tar
+    return dot > 0 and base[dot:].lower() in PICTURES
 
 
 def picture_members(archive: Path) -> Iterator[Member]:

@@ -10,8 +10,8 @@ Files, each a list of ``{"id", "image", "conversations": [{"from": "human", "val
 under OpenAI's terms. The third released file, ``sharegpt4v_mix665k_….json``, holds conversations for training and is refused.
 """
 
+import sys
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ import polars as pl
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.sources.conversations import CaptionsOnly, answer
-from captionlake.lake.sources.json_items import json_items, refused, text_of
+from captionlake.lake.sources.json_items import json_batches, refused, text_of
 from captionlake.lake.sources.source import Source
+from captionlake.lake.sources.word_counts import word_counts
 
 LICENSE = "CC-BY-NC-4.0"
 _WANTED = "sharegpt4v_instruct_gpt4-vision_cap100k.json or share-captioner_coco_lcs_sam_1246k_1107.json"
@@ -58,11 +59,12 @@ def released(config: IngestConfig) -> Iterator[pl.DataFrame]:
     """The rows of the files as frames of ``RELEASED``, with ``chars`` and ``words`` of the texts."""
     if not config.inputs:
         raise CaptionlakeError(f"the source sharegpt4v needs a released file: give {_WANTED}")
-    rows = islice(_rows([Path(name) for name in config.inputs]), config.limit)
-    while batch := list(islice(rows, _ROWS)):
-        frame = pl.DataFrame(batch, schema=RELEASED, orient="row")
-        text = pl.col("text")
-        yield frame.with_columns(text.str.len_chars().alias("chars"), text.str.count_matches(r"\S+").alias("words"))
+    left = sys.maxsize if config.limit is None else config.limit
+    for rows in _rows([Path(name) for name in config.inputs], min(left, _ROWS)):
+        yield _frame(rows[:left])
+        left -= len(rows)
+        if left <= 0:
+            break
 
 
 def producer_of(path: Path) -> tuple[str, str]:
@@ -90,14 +92,29 @@ def place_of(image: str) -> tuple[str, str | None, str] | None:
     return None
 
 
-def _rows(paths: list[Path]) -> Iterator[tuple[Any, ...]]:
+def _frame(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
+    columns = zip(RELEASED.items(), zip(*rows, strict=True), strict=True)
+    frame = pl.DataFrame([pl.Series(name, values, type) for (name, type), values in columns])
+    return frame.with_columns(pl.col("text").str.len_chars().alias("chars"), word_counts(frame["text"]).alias("words"))
+
+
+def _rows(paths: list[Path], size: int) -> Iterator[list[tuple[Any, ...]]]:
+    """At least ``size`` rows at a time, until the last."""
+    rows: list[tuple[Any, ...]] = []
     number = 0
     for path in paths:
         said = _Said(path)
-        for _, item in json_items(path, ""):
-            yield (number, *said.row(item))
-            number += 1
+        for _, items in json_batches(path, ""):
+            said.see(items)
+            for item in items:
+                rows.append((number, *said.row(item)))
+                number += 1
+            if len(rows) >= size:
+                yield rows
+                rows = []
         said.end()
+    if rows:
+        yield rows
 
 
 class _Said:
@@ -105,6 +122,7 @@ class _Said:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._name = path.name
         self._only = CaptionsOnly(path)
         self._rows = 0
         self._good = 0
@@ -115,11 +133,14 @@ class _Said:
         except CaptionlakeError as error:
             self._unnamed = error
 
+    def see(self, items: list[Any]) -> None:
+        """Note the rows to come. Raises where the file is known for one of conversations."""
+        self._only.see(items)
+
     def row(self, item: Any) -> tuple[Any, ...]:
         """One row of the file."""
         self._rows += 1
-        self._only.see(item)
-        name = self._path.name
+        name = self._name
         text, why = answer(item)
         id = image = None
         if isinstance(item, dict):

@@ -14,6 +14,7 @@ CC BY 4.0; the photographs are CC BY 2.0 by their Flickr authors, as Open Images
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ import polars as pl
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.ingest_config import IngestConfig
-from captionlake.lake.sources.json_items import json_items, refused, text_of
+from captionlake.lake.sources.json_items import json_batches, refused, text_of
 from captionlake.lake.sources.named_pictures import NamedPictures
 from captionlake.lake.sources.picture_files import holds_pictures
-from captionlake.lake.sources.source import Row, Source, as_json, frames
+from captionlake.lake.sources.source import Row, Source, as_json, frames, no_cycles
 
 CAPTION_LICENSE = "CC-BY-4.0"
 _WANTED = "TextCaps_0.1_train.json, and TextVQA_Rosetta_OCR_v0.2_train.json if there is one"
@@ -37,6 +38,7 @@ class _Image:
     urls: dict[str, str] = field(default_factory=dict)
     texts: dict[str, None] = field(default_factory=dict)  # ordered, each once
     meta: dict[str, Any] = field(default_factory=dict)
+    references: list[Any] | None = None  # of the row before
 
 
 def _read(config: IngestConfig) -> Iterator[pl.DataFrame]:
@@ -50,8 +52,9 @@ def _rows(config: IngestConfig) -> Iterator[Row]:
     images: dict[str, _Image] = {}
     tokens: dict[str, list[Any]] = {}
     for path in files:
-        for row in _load(path, images, tokens):
-            yield {"subset": config.subset, **row}
+        with no_cycles():
+            bad = _load(path, images, tokens)
+        yield from ({"subset": config.subset, **row} for row in bad)
     if files and not images:
         raise CaptionlakeError(f"{files[0]} holds OCR alone: give also TextCaps_0.1_train.json")
     if not files and not archives:
@@ -64,50 +67,65 @@ def _rows(config: IngestConfig) -> Iterator[Row]:
     yield from ({"subset": config.subset, **row} for row in pictures.troubles())
 
 
-def _load(path: Path, images: dict[str, _Image], tokens: dict[str, list[Any]]) -> Iterator[Row]:
-    """Gathers the rows of one file; yields those that cannot be used."""
+def _load(path: Path, images: dict[str, _Image], tokens: dict[str, list[Any]]) -> list[Row]:
+    """Gathers the rows of one file; returns those that cannot be used."""
     good = False
-    for number, (_, item) in enumerate(json_items(path, "data", ""), 1):
+    bad: list[Row] = []
+    items = chain.from_iterable(items for _, items in json_batches(path, "data", ""))
+    for number, item in enumerate(items, 1):
         id = text_of(item.get("image_id")) if isinstance(item, dict) else None
         if id is None:
             why = "no image_id" if isinstance(item, dict) else "not an object"
-            yield _bad(path, number, why)
+            bad.append(_bad(path, number, why))
         elif "ocr_tokens" in item and "caption_str" not in item and "reference_strs" not in item:
             read = item["ocr_tokens"]
             good |= isinstance(read, list)
             if isinstance(read, list):
                 tokens[id] = [text for each in read if (text := text_of(each))]
             else:
-                yield _bad(path, number, f"ocr_tokens of {id} is not a list")
+                bad.append(_bad(path, number, f"ocr_tokens of {id} is not a list"))
         elif "question" in item or not {"caption_str", "reference_strs", *_URLS} & item.keys():
-            yield _bad(path, number, "neither captions nor URLs, or a question")
+            bad.append(_bad(path, number, "neither captions nor URLs, or a question"))
         else:
             good = True
-            yield from _add(path, number, images.setdefault(id, _Image()), item)
+            image = images.get(id)
+            if image is None:
+                image = images[id] = _Image()
+            bad += [_bad(path, number, why) for why in _add(image, item)]
     if not good:
         raise refused(path, "has no TextCaps rows (data[] with image_id)", _WANTED)
+    return bad
 
 
-def _add(path: Path, number: int, image: _Image, item: dict[str, Any]) -> Iterator[Row]:
+def _add(image: _Image, item: dict[str, Any]) -> list[str]:
+    """Adds what one row says of its image; returns what is wrong with the row."""
+    wrong = []
     references = item.get("reference_strs")
     if isinstance(references, str):
         references = [references]
     if not isinstance(references, list | None):
-        yield _bad(path, number, "reference_strs is not a list")
+        wrong.append("reference_strs is not a list")
         references = None
-    for each in [*(references or []), item.get("caption_str")]:
+    said = item.get("caption_str")
+    new = [] if references is None else references
+    if new and new == image.references:  # every row of an image has all its captions
+        new = []
+    elif references and all(type(each) is str for each in references):
+        image.references = references
+    for each in [*new, said] if type(said) is not str or said not in image.texts else new:
         if isinstance(each, dict | list):
-            yield _bad(path, number, "a caption is not a text")
+            wrong.append("a caption is not a text")
         elif text := text_of(each):
             image.texts.setdefault(text)
     for name in _URLS:
-        if url := text_of(item.get(name)):
-            image.urls.setdefault(name, url)
+        if name not in image.urls and (url := text_of(item.get(name))):
+            image.urls[name] = url
     for name in _META:
-        if item.get(name) is not None:
-            image.meta.setdefault(name, item[name])
+        if name not in image.meta and item.get(name) is not None:
+            image.meta[name] = item[name]
     if isinstance(item.get("ocr_tokens"), list):
         image.meta.setdefault("ocr_tokens", [text for each in item["ocr_tokens"] if (text := text_of(each))])
+    return wrong
 
 
 def _bad(path: Path, number: int, why: str) -> Row:

@@ -8,8 +8,9 @@ style_class.txt``, lines ``number name``. Or a CSV, TSV or JSON Lines with a hea
 (huggan/wikiart): ``image, artist, genre, style``, as texts or as classes that the schema's metadata name.
 
 ``meta`` has ``artist, genre, style, title, year`` and what else is told; ``subset`` is the style, ``author`` the
-artist. The key is the path within, for Parquet ``FILE.parquet:ROW``. There are no captions; a ``description`` of the
-table is one, of kind ``human``.
+artist. Artists, genres and styles are written as words, the same from every form (``wikiart_names.py``). The key is
+the path within, for Parquet ``FILE.parquet:ROW``. There are no captions; a ``description`` of the table is one, of
+kind ``human``.
 
 WikiArt's terms allow non-commercial research. Many of the paintings are in the public domain, others are not, and the
 site's photographs may have owners of their own; no file says which is which, so the default of ``redistribute`` is
@@ -30,6 +31,7 @@ from captionlake.lake.sources.parquet_rows import opened, parquet_files
 from captionlake.lake.sources.picture_files import holds_pictures, picture_members
 from captionlake.lake.sources.source import Row, Source, as_json, caption, conform, frames
 from captionlake.lake.sources.tables import Texts, as_text, captions, meta
+from captionlake.lake.sources.wikiart_names import NAMED, column_of_names, person, words
 from captionlake.lake.sources.wikiart_tables import described
 
 _GIVE = "give the folder or zip of STYLE/artist_title-year.jpg (and its class files or a CSV), or Parquet files"
@@ -89,17 +91,17 @@ def _within(name: str) -> str:
 def from_path(name: str) -> dict[str, str]:
     """What ``STYLE/artist_title-year.jpg`` says: style, artist, title, year; words with spaces for their separators."""
     path = PurePosixPath(name)
-    found = {"style": path.parent.name.replace("_", " ")} if path.parent.name else {}
+    found = {"style": words(path.parent.name)} if path.parent.name else {}
     artist, underscore, rest = path.stem.partition("_")
     if underscore and (parts := _YEAR.match(rest)):
-        found |= {"artist": artist.replace("-", " "), "title": parts["title"].replace("-", " ")}
+        found |= {"artist": person(artist), "title": parts["title"].replace("-", " ")}
         if parts["year"]:
             found["year"] = parts["year"]
     return {key: value for key, value in found.items() if value}
 
 
 def _row(name: str, facts: dict[str, str], config: IngestConfig) -> Row:
-    facts = {key: value for key, value in facts.items() if key}
+    facts = {key: NAMED[key](value) if key in NAMED else value for key, value in facts.items() if key}
     description = facts.pop("description", None)
     return {
         "source_key": name,
@@ -112,19 +114,21 @@ def _row(name: str, facts: dict[str, str], config: IngestConfig) -> Row:
 
 
 def _from_parquet(path: Path, name: str, config: IngestConfig) -> Iterator[pl.DataFrame]:
-    with opened(path) as file:
-        form = form_of(path, file)
-        for rows in hub_rows(file, form, path):
+    with opened(path) as table:
+        form = form_of(path, table)
+        for rows in hub_rows(table, form, path):
             yield _frame(rows, form, name, config)
 
 
 def _frame(rows: HubRows, form: HubForm, name: str, config: IngestConfig) -> pl.DataFrame:
     lower = {each.lower(): each for each in reversed(form.scalars)}
     none = pl.repeat(None, rows.place.height, dtype=pl.String, eager=True)
-    artist, style, license = (
-        as_text(rows.columns[lower[each]]) if each in lower else none for each in ("artist", "style", "license")
+    facts = {each: column_of_names(as_text(rows.columns[lower[each]]), each) for each in NAMED if each in lower}
+    license = as_text(rows.columns[lower["license"]]) if "license" in lower else none
+    taken = [lower[each] for each in (*NAMED, "license") if each in lower]
+    place = rows.place.with_columns(
+        facts.get("artist", none).alias("artist"), facts.get("style", none).alias("style"), license.alias("license")
     )
-    place = rows.place.with_columns(artist.alias("artist"), style.alias("style"), license.alias("license"))
     return conform(
         place.select(
             pl.concat_str(pl.lit(f"{name}:"), "row").alias("source_key"),
@@ -136,7 +140,7 @@ def _frame(rows: HubRows, form: HubForm, name: str, config: IngestConfig) -> pl.
             "license",
             pl.col("artist").alias("author"),
             captions(place.height, *(Texts(rows.columns[each], form.kind(each)) for each in form.texts)),
-            meta(place.height, meta_columns(rows, form, [lower["license"]] if "license" in lower else [])),
+            meta(place.height, [*facts.values(), *meta_columns(rows, form, taken)]),
         )
     )
 

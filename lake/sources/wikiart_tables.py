@@ -35,13 +35,13 @@ def described(tables: Iterable[Path]) -> dict[str, dict[str, str]]:
 
 
 def _classes(path: Path) -> dict[str, str]:
-    """``number name`` lines; names have underscores for spaces."""
+    """``number name`` lines."""
     named = {}
     for frame in lines(path):
         for text in frame["text"].to_list():
             number, _, name = text.strip().partition(" ")
             if name and number.isdigit():
-                named[number] = name.strip().replace("_", " ")
+                named[number] = name.strip()
     if not named:
         raise wrong_file(path, "no line is a class's number and name")
     return named

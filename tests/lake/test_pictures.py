@@ -3,6 +3,10 @@
 import functools
 import io
 import struct
+import subprocess
+import sys
+import threading
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
-from captionlake.lake.pictures import Picture, PictureError, inspect, open_rgb
+from captionlake.lake.pictures import Picture, PictureError, _Room, _room, inspect, open_rgb
 from captionlake.lake.reasons import FailureReason
 
 Photographs = dict[str, Image.Image]
@@ -100,13 +104,12 @@ def test_broken_exif_does_not_spoil_a_picture(photographs: Photographs) -> None:
 
 
 def test_the_hash_is_imagehash_s(photographs: Photographs) -> None:
+    """At the photographs' own size, and where neither side is a multiple of the cells that it is reduced by."""
     for image in photographs.values():
-        data = saved(image, "PNG")
-        small = open_rgb(data).reduce((max(1, image.width // 64), max(1, image.height // 64)))
-        gray = small.convert("L").resize((32, 32), Image.Resampling.LANCZOS)
-        assert inspect(data).phash == int(str(imagehash.phash(gray)), 16)
-        plain = int(str(imagehash.phash(image.convert("RGB"))), 16)
-        assert (inspect(data).phash ^ plain).bit_count() <= 6
+        for size in (image.size, (1023, 701), (65, 333), (40, 30)):
+            resized = image.convert("RGB").resize(size)
+            plain = int(str(imagehash.phash(resized)), 16)
+            assert (inspect(saved(resized, "PNG")).phash ^ plain).bit_count() <= 2, size
 
 
 def test_the_hash_tells_pictures_apart_and_their_copies_not(photographs: Photographs) -> None:
@@ -208,3 +211,49 @@ def test_many_threads_see_what_one_sees(photographs: Photographs) -> None:
     alone = [inspect(each) for each in data]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(inspect, data * 3)) == alone * 3
+
+
+def test_a_picture_that_must_be_converted_is_in_memory_about_once() -> None:
+    """16 bits a sample and as many pixels as are taken: 169 MiB as decoded, 84 MiB as 8 bits."""
+    code = """
+import io, resource
+from PIL import Image
+from captionlake.lake.measures import NSFW_SIDE
+from captionlake.lake.pictures import inspect_sized
+buffer = io.BytesIO()
+Image.new("I;16", (9400, 9400), 9).save(buffer, "PNG", compress_level=1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+picture, resized = inspect_sized(buffer.getvalue(), NSFW_SIDE)
+print(picture.is_blank, resized.mode, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    blank, mode, grown = found.stdout.split()
+    assert (blank, mode) == ("True", "RGB")
+    assert int(grown) < 400  # MiB, above the picture that was made; 16-bit samples in one piece of 64 took 2,000
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=40))
+def test_no_more_pixels_at_once_than_there_is_room_for(sizes: list[int]) -> None:
+    """Or a single picture that is larger than the room; and all come in at last."""
+    room, inside, lock, came = _Room(12), list[int](), threading.Lock(), list[int]()
+
+    def enter(size: int) -> None:
+        with room.of(size):
+            with lock:
+                inside.append(size)
+                assert sum(inside) <= 12 or len(inside) == 1
+            time.sleep(0)
+            with lock:
+                inside.remove(size)
+                came.append(size)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(enter, sizes))
+    assert sorted(came) == sorted(sizes)
+
+
+def test_a_picture_that_does_not_decode_leaves_its_room(photographs: Photographs) -> None:
+    for _ in range(3):
+        assert refused(saved(photographs["coffee"], "PNG")[:-5000]) == FailureReason.TRUNCATED
+    assert _room._taken == 0

@@ -148,9 +148,7 @@ def test_numbers_go_on_from_part_to_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize("missing", [False, True])
 def test_into_a_lake(tmp_path: Path, missing: bool) -> None:
     from captionlake.lake.ingest import ingest
-    from captionlake.lake.sources import SOURCES
 
-    SOURCES.setdefault("cc3m", CC3M)
     with ImageServer() as server, Lake.init(tmp_path / "lake") as lake:
         url = server.url("/gone.jpg") if missing else server.add("/1.jpg", jpeg(1))
         (tmp_path / "c.tsv").write_text(f"a blob\t{url}\n")

@@ -181,3 +181,21 @@ def test_the_pictures_bytes_are_not_read(tmp_path: Path) -> None:
     data[start : start + size] = bytes(size)
     path.write_bytes(data)
     assert read(path).equals(before)
+
+
+def test_bytes_that_are_not_utf8_spoil_no_more_than_themselves(tmp_path: Path) -> None:
+    """In texts, in lists of texts, and in the paths within the column of images."""
+
+    def text(*values: bytes | None) -> pa.Array:
+        return pa.array(values, pa.binary()).view(pa.string())
+
+    path = text(b"one.jpg", b"tw\xff.jpg", b"three.jpg")
+    image = pa.StructArray.from_arrays([pa.array([jpeg(1), None, None]), path], ["bytes", "path"])
+    lists = pa.ListArray.from_arrays(pa.array([0, 2, None, 3]), text(b"a cat", b"caf\xe9", b"a dog"))
+    table = pa.table({"image": image, "captions": lists, "license": text(b"CC0\xff", None, b"MIT")})
+    pq.write_table(table, tmp_path / "t.parquet")
+    rows = read(tmp_path / "t.parquet")
+    assert rows["member"].to_list() == ["image.bytes/0", "tw\ufffd.jpg", "three.jpg"]
+    texts = [[each["text"] for each in captions] for captions in rows["captions"]]
+    assert texts == [["a cat", "caf\ufffd"], ["a dog"], []]
+    assert rows["license"].to_list() == ["CC0\ufffd", None, "MIT"]

@@ -8,6 +8,7 @@ import pytest
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.ingest_config import IngestConfig
+from captionlake.lake.sources.looks_like import looks_like
 from captionlake.lake.sources.sbu import SBU
 from captionlake.lake.sources.source import SCHEMA
 
@@ -103,7 +104,8 @@ def test_hostile_json(tmp_path: Path) -> None:
     [
         (b"", "not valid JSON"),
         (b'{"images": [], "annotations": []}', "no lists image_urls and captions"),
-        (b'{"image_urls": ["http://a/1"], "captions": ["a', "cut off"),
+        (b'{"image_urls": ["http://a/1"], "captions": ["a', "line 1 column 47: cut off"),
+        (b'{"image_urls": [], "captions": []}', "its lists image_urls and captions are empty"),
         (b'[{"id": "1", "conversations": []}]', "conversations"),
         (b"\x89PNG\r\n\x1a\n", "a picture"),
     ],
@@ -114,6 +116,26 @@ def test_json_of_other_sources_is_refused(tmp_path: Path, content: bytes, said: 
     with pytest.raises(CaptionlakeError) as caught:
         read(path)
     assert said in str(caught.value) and "sbu.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("name", ["sbu-captions-all.json", "sbu-captions-all.json.part"])
+def test_json_that_is_cut_off_says_so_with_its_place(tmp_path: Path, name: str, indent: int | None) -> None:
+    """At every byte; the end of the file is where it is cut off."""
+    whole = json.dumps({"image_urls": URLS[:3], "user_ids": ["1"] * 3, "captions": TEXTS[:3]}, indent=indent)
+    path = tmp_path / name
+    for cut in range(1, len(whole)):
+        path.write_text(whole[:cut])
+        place = f"line {whole.count(chr(10), 0, cut) + 1} column {cut - whole.rfind(chr(10), 0, cut)}"
+        with pytest.raises(CaptionlakeError, match=rf"{name} {place}: cut off"):
+            read(path)
+
+
+def test_json_whose_first_list_is_long_is_known_by_its_beginning(tmp_path: Path) -> None:
+    """As the real one, whose first list has a million URLs before the next key is named."""
+    path = json_form(tmp_path, {"image_urls": URLS * 200, "captions": TEXTS * 200})
+    path.write_bytes(path.read_bytes()[:150_000])
+    assert looks_like(path) == "SBU's JSON"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from captionlake.lake.archives import ArchiveReader
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.sources.source import SCHEMA
 from captionlake.lake.sources.wikiart import WIKIART, from_path
+from captionlake.lake.sources.wikiart_names import person
 
 from ..image_server import jpeg
 
@@ -62,12 +63,12 @@ def classes(path: Path) -> list[Path]:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        (NAMES[0], {"style": "Art Nouveau", "artist": "alphonse mucha", "title": "the seasons", "year": "1897"}),
-        (NAMES[1], {"style": "Impressionism", "artist": "claude monet", "title": "water lilies", "year": "1919"}),
-        (NAMES[2], {"style": "Impressionism", "artist": "claude monet", "title": "still life 3"}),
-        ("no-style_1885.jpg", {"artist": "no style", "title": "1885"}),
+        (NAMES[0], {"style": "Art Nouveau", "artist": "Alphonse Mucha", "title": "the seasons", "year": "1897"}),
+        (NAMES[1], {"style": "Impressionism", "artist": "Claude Monet", "title": "water lilies", "year": "1919"}),
+        (NAMES[2], {"style": "Impressionism", "artist": "Claude Monet", "title": "still life 3"}),
+        ("no-style_1885.jpg", {"artist": "No Style", "title": "1885"}),
         ("Realism/odd.jpg", {"style": "Realism"}),
-        ("a/b/Realism/x_-1885.jpg", {"style": "Realism", "artist": "x", "year": "1885"}),
+        ("a/b/Realism/x_-1885.jpg", {"style": "Realism", "artist": "X", "year": "1885"}),
     ],
 )
 def test_what_a_path_says(name: str, expected: dict[str, str]) -> None:
@@ -80,7 +81,7 @@ def test_a_folder_and_a_zip_tell_the_same(tmp_path: Path) -> None:
     assert facts(first) == facts(second) == {name: from_path(name) for name in NAMES}
     for rows in (first, second):
         assert dict(rows.select("source_key", "subset").iter_rows())[NAMES[0]] == "Art Nouveau"
-        assert dict(rows.select("source_key", "author").iter_rows())[NAMES[0]] == "alphonse mucha"
+        assert dict(rows.select("source_key", "author").iter_rows())[NAMES[0]] == "Alphonse Mucha"
         with ArchiveReader(max_bytes=2**20) as reader:
             for key, *place in rows.select("source_key", "archive", "member", "offset", "n_bytes").iter_rows():
                 assert reader.read(*place) == jpeg(NAMES.index(key))
@@ -153,6 +154,72 @@ def test_the_hubs_parquet(tmp_path: Path, as_classes: bool) -> None:
         assert json.loads(found["meta"][1]) == {"artist": "Unknown", "style": "Realism", "genre": "portrait"}
         with ArchiveReader(max_bytes=2**20) as reader:
             assert [reader.read(*row) for row in found.select("archive", "member").iter_rows()] == [jpeg(0), jpeg(1)]
+
+
+PAINTERS = {  # as file names and the Hub's classes have them: as ArtGAN's class files have them
+    "claude-monet": "Claude_Monet",
+    "vincent-van-gogh": "Vincent_van_Gogh",
+    "rembrandt": "Rembrandt",
+    "pierre-auguste-renoir": "Pierre_Auguste_Renoir",
+    "utagawa-kuniyoshi-ii": None,
+}
+SHOWN = ["Claude Monet", "Vincent van Gogh", "Rembrandt", "Pierre Auguste Renoir", "Utagawa Kuniyoshi Ii"]
+
+
+def test_all_forms_call_a_painter_a_style_and_a_genre_the_same(tmp_path: Path) -> None:
+    styles, genres = ["Art_Nouveau_Modern", "Cubism", None], ["city_scape", None, "portrait"]
+    path = {
+        f"{styles[n % 3] or 'Pop_Art'}/{slug}_{n}-1900.jpg": (slug, styles[n % 3] or "Pop_Art", genres[n % 3])
+        for n, slug in enumerate(PAINTERS)
+    }
+    for name in path:
+        (tmp_path / "w" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "w" / name).write_bytes(jpeg(1))
+    classed = {slug: name for slug, name in PAINTERS.items() if name}
+    (tmp_path / "artist_class.txt").write_text("".join(f"{n} {name}\n" for n, name in enumerate(classed.values())))
+    numbers = {slug: n for n, slug in enumerate(classed)}
+    (tmp_path / "artist_train.csv").write_text(
+        "".join(f"{name},{numbers[slug]}\n" for name, (slug, _, _) in path.items() if slug in numbers)
+    )
+    (tmp_path / "mine.csv").write_text(
+        "file,artist,style,genre\n"
+        + "".join(f"{name},{slug},{style},{genre or ''}\n" for name, (slug, style, genre) in path.items())
+    )
+    columns = zip(*path.values(), strict=True)
+    hub = {name: list(values) for name, values in zip(("artist", "Style", "genre"), columns, strict=True)}
+    pl.DataFrame({"image": [{"bytes": jpeg(1)}] * len(path), **hub}).write_parquet(tmp_path / "h.parquet")
+    forms = {
+        "folders": [tmp_path / "w"],
+        "class files": [tmp_path / "w", tmp_path / "artist_class.txt", tmp_path / "artist_train.csv"],
+        "table": [tmp_path / "w", tmp_path / "mine.csv"],
+        "Parquet": [tmp_path / "h.parquet"],
+    }
+    expected = sorted(
+        zip(SHOWN, ("Art Nouveau Modern", "Cubism", "Pop Art", "Art Nouveau Modern", "Cubism"), strict=True)
+    )
+    for form, paths in forms.items():
+        rows = read(*paths)
+        told = [json.loads(text) for text in rows["meta"]]
+        assert sorted((each["artist"], each["style"]) for each in told) == expected, form
+        assert sorted(zip(rows["author"], rows["subset"], strict=True)) == expected, form
+        if form in ("table", "Parquet"):
+            shown = {each["artist"]: each.get("genre") for each in told}
+            assert [shown[name] for name in SHOWN] == ["city scape", None, "portrait", "city scape", None]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Jean-Michel Basquiat", "Jean-Michel Basquiat"),  # hyphens of a name in full are its own
+        ("le-corbusier", "Le Corbusier"),
+        ("m.c.-escher", "M.c. Escher"),
+        ("9", "9"),
+        ("_", "_"),
+        ("\u00e9douard-manet", "\u00c9douard Manet"),
+    ],
+)
+def test_a_painters_name(name: str, expected: str) -> None:
+    assert person(name) == expected
 
 
 def test_imagefolder_of_datasets_sees_the_same_pictures_and_styles(tmp_path: Path) -> None:
