@@ -1,10 +1,10 @@
 """How fast a source reads its official annotation files, and the largest memory it takes. Goals: 100,000 rows/s, under 1.5 GB.
 
-The lists have the official forms and made-up rows (no pictures behind them). A row is a row of the list: an image of COCO with
-its five captions (six JSON objects), one caption of TextCaps (five an image), a picture elsewhere. LLaVA's and TextCaps' lists
-have their official number of rows, or ``--rows`` if that is less. Each list is written by a process of its own and read by
-another, so that no peak holds anything but the reading (and the program's imports); the time is of draining ``Source.read``,
-without the imports.
+The lists have the official forms and made-up rows (no pictures behind them). A row is a row of the file's lists: of COCO an image
+or an annotation (five captions an image), of TextCaps a caption (five an image), a picture elsewhere. ``--rows`` counts COCO's images.
+LLaVA's and TextCaps' lists have their official number of rows, or ``--rows`` if that is less. Each list is written by a process
+of its own and read by another, so that no peak holds anything but the reading (and the program's imports); the time is of
+draining ``Source.read``, without the imports.
 """
 
 import argparse
@@ -43,6 +43,7 @@ class Form:
     write: Callable[[Path, int], list[Path]]
     most: int = sys.maxsize  # rows of the official list, where the benchmark takes no more
     rows_a_picture: int = 1
+    items_a_row: int = 1
 
 
 def words(number: int) -> str:
@@ -195,7 +196,7 @@ def sharegpt4v(folder: Path, rows: int) -> list[Path]:
 
 
 FORMS = {
-    "coco": Form(coco),
+    "coco": Form(coco, items_a_row=1 + EACH),
     "laion": Form(laion),
     "cc3m": Form(cc3m),
     "sbu": Form(sbu),
@@ -246,11 +247,12 @@ def measure(name: str, rows: int, runs: int) -> tuple[float, float]:
         for _ in range(runs):
             count, seconds, most = apart(drain, name, paths)
             assert count == -(-rows // form.rows_a_picture), f"{name}: {count:,} pictures of {rows:,} rows"
-            rates.append(rows / seconds)
+            rates.append(rows * form.items_a_row / seconds)
             peaks.append(most)
     rate, peak = statistics.median(rates), statistics.median(peaks)
     told = f"{rate:,.0f} rows/s, peak {peak / 2**20:,.0f} MiB"
-    print(f"{name}: {rows:,} rows, {size / 10**6:,.0f} MB: {told}", flush=True)
+    of_images = f" ({rows:,} images)" if form.items_a_row > 1 else ""
+    print(f"{name}: {rows * form.items_a_row:,} rows{of_images}, {size / 10**6:,.0f} MB: {told}", flush=True)
     return rate, peak
 
 
