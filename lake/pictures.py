@@ -21,6 +21,7 @@ MAX_PIXELS = 89_478_485  # Pillow's own threshold of suspicion: 340 MiB once dec
 _PIXELS_AT_ONCE = 2**26  # in all threads together, 256 MiB once decoded; a larger picture is decoded alone
 _STRIP_PIXELS = 2**22  # pictures above it are looked at strip by strip, to hold no second copy of them
 _CONVERTED_PIXELS = 2**20  # the same for those that must be brought to RGB, which takes several copies
+_BLOCK_BYTES = 2**26
 _ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -119,8 +120,14 @@ _room = _Room(_PIXELS_AT_ONCE)
 
 @functools.cache
 def _formats() -> tuple[str, ...]:
-    """The allowed formats that this Pillow has, their plugins imported, no other plugin loaded for their sake."""
+    """The allowed formats that this Pillow has, their plugins imported, no other plugin loaded for their sake.
+
+    Pillow is told once to keep large pictures in blocks of 64 MiB, not 16: glibc gives blocks over 32 MiB back to the system as
+    soon as they are free, and holds on to smaller ones in each thread.
+    """
     from PIL import Image
+
+    Image.core.set_block_size(_BLOCK_BYTES)  # type: ignore[attr-defined]
 
     for plugin in ("Jpeg", "Png", "WebP", "Gif", "Bmp", "Tiff", "Avif"):
         try:
