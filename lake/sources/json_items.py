@@ -210,7 +210,8 @@ class _Window:
             except json.JSONDecodeError as error:
                 # Unfinished, or wrong? What can be unfinished breaks at the window's end, or is a string that has no end yet.
                 unfinished = error.pos >= len(self.text) - 16 or error.msg.startswith("Unterminated")
-                if unfinished and self._more():
+                if unfinished and not self._ended:
+                    self._more()  # which moves the places within the text, so it is decoded again
                     continue
                 self.at = error.pos
                 raise self.broken(error.msg) from error
@@ -218,9 +219,11 @@ class _Window:
                 raise self.broken("lists or objects too deep in one another") from error
             except ValueError as error:  # a number of thousands of digits
                 raise self.broken("a number too long") from error
-            if end < len(self.text) or isinstance(value, dict | list) or not self._more():
+            # A number may go on past the window, of which two characters can be seen already: the 1 of 1e+5.
+            if end + 2 < len(self.text) or isinstance(value, dict | list) or self._ended:
                 self.at = end
                 return value
+            self._more()
 
     def broken(self, why: str) -> CaptionlakeError:
         """The error at this place."""
