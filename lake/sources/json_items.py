@@ -227,7 +227,8 @@ class _Window:
 
     def broken(self, why: str) -> CaptionlakeError:
         """The error at this place."""
-        if self._ended and (why.startswith("Unterminated") or self.text[self.at :].strip() in _UNFINISHED):
+        left = self.text[self.at :].strip()
+        if self._ended and (why.startswith("Unterminated") or left in _UNFINISHED or _ESCAPE.fullmatch(left)):
             line, column = self._place(len(self.text))
             if why == _EMPTY:
                 return CaptionlakeError(f"{self.path} is empty: not valid JSON: download it again")
@@ -303,3 +304,4 @@ class _Window:
 _EMPTY = "it is empty"
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _UNFINISHED = {word[:n] for word in ("true", "false", "null", "NaN", "-Infinity") for n in range(len(word) + 1)}
+_ESCAPE = re.compile(r"\\?u[0-9a-fA-F]{0,4}")

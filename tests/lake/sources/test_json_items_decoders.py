@@ -55,6 +55,14 @@ def found(path: Path, drop: bool) -> tuple[list[str], str | None]:
     return items, None
 
 
+def alike(one: tuple[list[str], str | None], other: tuple[list[str], str | None]) -> bool:
+    """The same items and error; of a file with a byte that is not UTF-8, as many items as were read before its window."""
+    if one[1] is not None and one[1] == other[1] and "not UTF-8" in one[1]:
+        common = min(len(one[0]), len(other[0]))
+        return one[0][:common] == other[0][:common]
+    return one == other
+
+
 @SLOW
 @given(
     document=LISTS | st.dictionaries(st.sampled_from(["a", "b", "c"]), LISTS, max_size=3),
@@ -86,9 +94,9 @@ def test_both_decoders_agree(
         both = found(path, drop)
         patch.setattr(module, "_READ_BYTES", 2**20)
         patch.setattr(module, "_BATCH", 2**15)
-        assert found(path, drop) == both
+        assert alike(found(path, drop), both)
         patch.setattr(module, "_BEGINNING", re.compile("(?!)"))  # never many at once
-        assert found(path, drop) == both
+        assert alike(found(path, drop), both)
 
 
 def test_most_items_are_decoded_many_at_once(tmp_path: Path) -> None:
