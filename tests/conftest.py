@@ -3,12 +3,15 @@
 import hashlib
 import io
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from captionlake.lake import Lake
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
@@ -18,6 +21,21 @@ def jpeg(image: Image.Image, quality: int = 90) -> bytes:
     buffer = io.BytesIO()
     image.convert("RGB").save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def empty_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("empty") / "lake"
+    Lake.init(folder).close()
+    return folder
+
+
+@pytest.fixture
+def lake(empty_lake: Path, tmp_path: Path) -> Iterator[Lake]:
+    """A new lake: a copy of an empty one, which is quicker than making it."""
+    shutil.copytree(empty_lake, tmp_path / "lake")
+    with Lake.open(tmp_path / "lake") as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

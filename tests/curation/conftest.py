@@ -3,8 +3,7 @@
 import hashlib
 import io
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +33,6 @@ _DEFAULTS: dict[str, Any] = {
     "row": 0,
     "offset": 0,
 }
-
-
-@pytest.fixture(scope="session")
-def empty_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("empty") / "lake"
-    Lake.init(folder).close()
-    return folder
-
-
-@pytest.fixture
-def lake(empty_lake: Path, tmp_path: Path) -> Iterator[Lake]:
-    """A new lake: a copy of an empty one, which is quicker than making it."""
-    shutil.copytree(empty_lake, tmp_path / "lake")
-    with Lake.open(tmp_path / "lake") as opened:
-        yield opened
 
 
 @pytest.fixture

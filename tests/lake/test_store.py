@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -26,21 +24,6 @@ from ..conftest import jpeg
 
 Tiles = Callable[[int], list[bytes]]
 ENGLISH = "A small dog runs over the green meadow with a ball in its mouth"
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("empty") / "lake"
-    Lake.init(folder).close()
-    return folder
-
-
-@pytest.fixture
-def lake(tmp_path: Path, empty: Path) -> Iterator[Lake]:
-    """A new lake of its own for each test, copied, as a copy takes less time than to make one."""
-    shutil.copytree(empty, tmp_path / "lake")
-    with Lake.open(tmp_path / "lake") as opened:
-        yield opened
 
 
 @pytest.fixture

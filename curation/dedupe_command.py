@@ -1,0 +1,68 @@
+"""``captionlake dedupe``."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from captionlake.curation.known_model import known_model
+from captionlake.lake.options import emit, json_option, lake_option, printable
+
+if TYPE_CHECKING:
+    from captionlake.lake import Lake
+
+_THRESHOLD = 0.95
+
+
+@click.command()
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=_THRESHOLD,
+    show_default=True,
+    help="Cosine from which two pictures count as the same.",
+)
+@click.option("--model-id", metavar="ID", help="Whose embeddings (default: the lake's only model).")
+@click.option(
+    "--preview",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write an HTML page of pairs by cosine to choose a threshold by; nothing is stored.",
+)
+@lake_option
+@json_option
+def dedupe(threshold: float, model_id: str | None, preview: Path | None, lake: Path, as_json: bool) -> None:
+    """Store all pairs of similar pictures, or look at pairs around a threshold. A release decides which to drop."""
+    from captionlake.lake import Lake
+
+    with Lake.open(lake) as opened:
+        chosen = known_model(opened, model_id)
+        if preview is not None:
+            data, text = _preview(opened, chosen, threshold, preview)
+        else:
+            data, text = _find(opened, chosen, threshold)
+    emit(as_json, data, text)
+
+
+def _preview(lake: "Lake", model_id: str, threshold: float, path: Path) -> tuple[dict[str, object], str]:
+    from captionlake.curation.preview import write_preview
+
+    counts = write_preview(lake, model_id, threshold, path)
+    text = (
+        f"{counts.shown:,} of {counts.pairs:,} pairs shown ({counts.at_threshold:,} at or above {threshold:g}), "
+        f"{counts.compared:,} of {counts.images:,} pictures compared with all: open {path}"
+    )
+    return asdict(counts), text
+
+
+def _find(lake: "Lake", model_id: str, threshold: float) -> tuple[dict[str, object], str]:
+    from captionlake.curation.similarity import find_pairs
+
+    counts = find_pairs(lake, model_id, threshold)
+    done = "found before" if counts.skipped else f"{counts.new:,} of them new"
+    text = (
+        f"{counts.pairs:,} pairs of cosine {threshold:g} or more among {counts.images:,} pictures, {done} "
+        f"({printable(model_id)})"
+    )
+    return asdict(counts), text

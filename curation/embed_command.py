@@ -1,0 +1,48 @@
+"""``captionlake embed``."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from captionlake.errors import CaptionlakeError
+from captionlake.lake.options import emit, json_option, lake_option, printable
+
+
+@click.command()
+@click.option(
+    "--model", required=True, metavar="NAME", help="Any open_clip model, or the name for the model in a folder."
+)
+@click.option(
+    "--pretrained", required=True, metavar="TAG|DIR", help="One of open_clip's tags for it, or a local folder."
+)
+@click.option("--batch-size", type=click.IntRange(1, 4096), help="Pictures at a time (default: 8, on a GPU 64).")
+@click.option("--threads", type=click.IntRange(1, 256), help="Threads that decode pictures (default: one a core).")
+@click.option(
+    "--device", default="auto", show_default=True, help="torch's name of a device; auto takes the GPU if any."
+)
+@lake_option
+@json_option
+def embed(
+    model: str, pretrained: str, batch_size: int | None, threads: int | None, device: str, lake: Path, as_json: bool
+) -> None:
+    """Embed each picture that has no vector by this open_clip model yet."""
+    from pydantic import ValidationError
+
+    from captionlake.curation.embedding import EmbedConfig
+    from captionlake.curation.embedding import embed as run_embed
+    from captionlake.lake import Lake
+
+    try:
+        config = EmbedConfig(model=model, pretrained=pretrained, batch_size=batch_size, threads=threads, device=device)
+    except ValidationError as error:
+        raise CaptionlakeError(
+            "; ".join(f"--{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
+        ) from error
+    with Lake.open(lake) as opened:
+        counts = run_embed(opened, config)
+    text = (
+        f"{counts.embedded:,} pictures embedded by {printable(counts.model_id)}; "
+        f"{counts.present:,} of {counts.images:,} had a vector before"
+    )
+    emit(as_json, asdict(counts), text)
