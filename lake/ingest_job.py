@@ -152,13 +152,12 @@ class Job:
 
     def _candidates(self, row_ids: list[int]) -> list[dict[str, Any]]:
         """The listed rows of these numbers, ordered by number."""
-        wanted = pa.table({"row_id": pa.array(row_ids, pa.int64())})
-        with self.lake.registered(_wanted=wanted):
-            query = (
-                "SELECT l.* REPLACE (p.source_key AS source_key) FROM read_parquet(?) l JOIN _wanted USING (row_id) "
-                "JOIN ingest_plan p USING (row_id) WHERE row_id BETWEEN ? AND ? ORDER BY row_id"
-            )
-            rows: list[dict[str, Any]] = self.lake.arrow(query, [self.listed, min(row_ids), max(row_ids)]).to_pylist()
+        query = (
+            "SELECT l.* REPLACE (p.source_key AS source_key) FROM read_parquet(?) l JOIN temp.ingest_plan p USING (row_id) "
+            "WHERE row_id BETWEEN ? AND ? AND row_id IN (SELECT unnest(?::BIGINT[])) ORDER BY row_id"
+        )
+        told = [self.listed, min(row_ids), max(row_ids), row_ids]
+        rows: list[dict[str, Any]] = self.lake.arrow(query, told).to_pylist()
         for row in rows:
             row["author"] = row["author"] or self.config.author
             if self.config.caption_license is not None:

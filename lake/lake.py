@@ -171,14 +171,25 @@ class Lake:
 
     @contextmanager
     def registered(self, **tables: pa.Table) -> Iterator[None]:
-        """Arrow tables visible to SQL under the names given, inside the ``with``."""
-        for name, table in tables.items():
-            self.connection.register(name, table)
+        """Arrow tables visible to SQL under the names given, inside the ``with``; not inside a transaction."""
+        with self._together():
+            for name, table in tables.items():
+                self.connection.register(name, table)
         try:
             yield
         finally:
-            for name in tables:
-                self.connection.unregister(name)
+            with self._together():
+                for name in tables:
+                    self.connection.unregister(name)
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """One transaction, as each begins with a look at the catalog, which takes longer than to register a table."""
+        self.connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.connection.execute("COMMIT")
 
     # Writing
 

@@ -4,11 +4,12 @@ Those of every picture are taken from it reduced by whole pixels (box mean) to s
 """
 
 import functools
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from captionlake.errors import require
 
@@ -63,19 +64,28 @@ def _cell(side: int) -> int:
     return max(1, side // _REDUCED)
 
 
-def thumbnail(small: "Image.Image", size: tuple[int, int]) -> "Image.Image":
+def thumbnail(small: "Image.Image", size: tuple[int, int], span: tuple[float, float] | None = None) -> "Image.Image":
     """The luminance at 32 x 32 by LANCZOS, 0 to 255 (mode F), of a picture of ``size`` that :func:`reduced` has reduced.
 
-    Where its sides are no multiples of the cells, the last cells are narrower, and are taken for as wide as they are.
+    Where its sides are no multiples of the cells, the last cells are narrower, and are taken for as wide as they are; so is the
+    last pixel of a picture of which ``span`` pixels are no whole number.
     """
     from PIL.Image import Resampling
 
-    box = (0.0, 0.0, size[0] / _cell(size[0]), size[1] / _cell(size[1]))
+    across, down = span or size
+    box = (0.0, 0.0, min(across / _cell(size[0]), small.width), min(down / _cell(size[1]), small.height))
     return small.convert("L").convert("F").resize((_SIDE, _SIDE), Resampling.LANCZOS, box=box)
 
 
-def phash(gray: "Image.Image") -> int:
-    """ImageHash's ``phash`` of the thumbnail in gray, as 64 bits, the first row's first bit the highest.
+def samples(gray: "Image.Image") -> "NDArray[np.float64]":
+    """The thumbnail's luminance, [32, 32]."""
+    import numpy as np
+
+    return np.asarray(gray, dtype=np.float64)
+
+
+def phash(gray: "NDArray[np.float64]") -> int:
+    """ImageHash's ``phash`` of the thumbnail's samples, as 64 bits, the first row's first bit the highest.
 
     The lowest 8 x 8 frequencies of the DCT-II, each against their median (Zauner, Implementation and Benchmarking of Perceptual
     Image Hash Functions, 2010). Gray is rounded to a thousandth and frequencies to a millionth, so that a flat picture's hash is no
@@ -85,8 +95,7 @@ def phash(gray: "Image.Image") -> int:
     """
     import numpy as np
 
-    samples = np.asarray(gray, dtype=np.float64).round(3)  # [32, 32]
-    lowest = (_cosines() @ samples @ _cosines().T).round(6).ravel()
+    lowest = (_cosines() @ gray.round(3) @ _cosines().T).round(6).ravel()
     ordered = np.sort(lowest)
     bits = np.packbits(lowest > (ordered[31] + ordered[32]) / 2)
     return int.from_bytes(bits.tobytes(), "big")
@@ -100,7 +109,7 @@ def _cosines() -> "NDArray[np.float64]":
     return 2 * np.cos(np.pi * np.outer(np.arange(8), 2 * np.arange(_SIDE) + 1) / (2 * _SIDE))
 
 
-def colour(small: "Image.Image", gray: "Image.Image", strips: Strips) -> Colour:
+def colour(small: "Image.Image", gray: "NDArray[np.float64]", strips: Strips) -> Colour:
     """Gray or blank, decided on the reduced picture and, where that says yes, confirmed on all pixels.
 
     Chroma is max(R, G, B) - min(R, G, B), that of the hexcone model (Smith, Color gamut transform pairs, 1978), 0 to 255.
@@ -109,7 +118,7 @@ def colour(small: "Image.Image", gray: "Image.Image", strips: Strips) -> Colour:
     many-coloured noise has not. A gray picture saved as a colour JPEG has a chroma of 0 at any quality. Blank: the standard
     deviation is under 2 in each band of all pixels.
     """
-    is_gray = small.mode == "L" or max(_chroma(small).tobytes()) <= GRAY_CHROMA
+    is_gray = small.mode == "L" or not (_some_colour(small) or _highest(_chroma(small)) > GRAY_CHROMA)
     is_blank = _deviation(gray) < BLANK_DEVIATION
     if is_gray and small.mode != "L":
         is_gray = _moments(_chroma(strip) for strip in strips(1))[0][0] <= GRAY_MEAN_CHROMA
@@ -118,10 +127,23 @@ def colour(small: "Image.Image", gray: "Image.Image", strips: Strips) -> Colour:
     return Colour(is_gray, is_blank)
 
 
-def _deviation(gray: "Image.Image") -> float:
-    import numpy as np
+def _some_colour(small: "Image.Image") -> bool:
+    """Whether one of 16 pixels has it: most pictures in colour are told by them, and they take no time."""
+    from PIL.Image import Resampling
 
-    return float(np.asarray(gray).std())
+    values = small.resize((4, 4), Resampling.NEAREST).tobytes()
+    pixels = zip(values[::3], values[1::3], values[2::3], strict=True)
+    return any(max(pixel) - min(pixel) > GRAY_CHROMA for pixel in pixels)
+
+
+def _highest(image: "Image.Image") -> float:
+    """Of a picture with one band."""
+    return cast("tuple[float, float]", image.getextrema())[1]
+
+
+def _deviation(gray: "NDArray[np.float64]") -> float:
+    around = gray.ravel() - gray.mean()
+    return math.sqrt(around @ around / around.size)
 
 
 def _moments(strips: "Iterable[Image.Image]") -> tuple[list[float], list[float]]:

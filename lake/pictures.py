@@ -7,9 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from captionlake.lake.measures import colour, phash, reduced, thumbnail
+from captionlake.lake.measures import colour, phash, reduced, samples, thumbnail
 from captionlake.lake.reasons import FailureReason
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _PIXELS_AT_ONCE = 2**26  # in all threads together, 256 MiB once decoded; a larg
 _STRIP_PIXELS = 2**22  # pictures above it are looked at strip by strip, to hold no second copy of them
 _CONVERTED_PIXELS = 2**20  # the same for those that must be brought to RGB, which takes several copies
 _BLOCK_BYTES = 2**26
+_LEAST_SIDE = 64  # of a picture decoded reduced, as of what ``reduced`` makes of one
 _ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -69,21 +70,33 @@ def inspect(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
 def inspect_sized(
     data: bytes, size: int | None, *, max_pixels: int = MAX_PIXELS
 ) -> "tuple[Picture, Image.Image | None]":
-    """As :func:`inspect`, and of the same decode the displayed picture in RGB, brought to ``size`` x ``size`` by BILINEAR."""
+    """As :func:`inspect`, and of the same decode the displayed picture in RGB, brought to ``size`` x ``size`` by BILINEAR.
+
+    Without ``size`` a JPEG is decoded to half, a quarter or an eighth of its sides, as long as they keep 64 pixels: all its data
+    is read nevertheless, so that what is broken is found. One that looks gray or blank so is decoded in full to be sure.
+    """
+    return _inspected(data, size, max_pixels, _LEAST_SIDE if size is None else None)
+
+
+def _inspected(
+    data: bytes, size: int | None, max_pixels: int, least_side: int | None
+) -> "tuple[Picture, Image.Image | None]":
     from PIL.Image import Resampling
 
-    with _decoded(data, max_pixels) as (image, turn, orientation):
-        width, height = image.size if turn < 5 else image.size[::-1]
+    with _decoded(data, max_pixels, least_side) as found:
+        image, turn = found.image, found.turn
+        width, height = found.size if turn < 5 else found.size[::-1]
         strips = functools.partial(_strips, image)
         small = reduced(image.size, strips)
-        gray = _turned(thumbnail(small, image.size), turn)
+        gray = samples(_turned(thumbnail(small, image.size, found.span), turn))
         seen = colour(small, gray, strips)
+        doubtful = found.size != image.size and (seen.is_blank or (seen.is_gray and small.mode != "L"))
         name = "JPEG" if image.format == "MPO" else str(image.format).upper()
         resized = None
         if size is not None:
             resized = _turned(_whole(image).resize((size, size), Resampling.BILINEAR).convert("RGB"), turn)
-        picture = Picture(width, height, name, orientation, phash(gray), len(data), seen.is_gray, seen.is_blank)
-    return picture, resized
+        picture = Picture(width, height, name, found.orientation, phash(gray), len(data), seen.is_gray, seen.is_blank)
+    return _inspected(data, size, max_pixels, None) if doubtful else (picture, resized)
 
 
 def open_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> "Image.Image":
@@ -91,8 +104,8 @@ def open_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> "Image.Image":
 
     Colour profiles are not applied. Raises as :func:`inspect` does.
     """
-    with _decoded(data, max_pixels) as (image, turn, _):
-        return _turned(_whole(image).convert("RGB"), turn)
+    with _decoded(data, max_pixels) as found:
+        return _turned(_whole(found.image).convert("RGB"), found.turn)
 
 
 class _Room:
@@ -137,12 +150,23 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-@contextmanager
-def _decoded(data: bytes, max_pixels: int) -> "Iterator[tuple[Image.Image, int, int]]":
-    """The picture, all its pixels decoded, the EXIF turn to make, and the one that the file asked for.
+class _Decoded(NamedTuple):
+    """A picture with all its data decoded.
 
-    The two differ for TIFF, which Pillow turns as it loads. Whatever fails inside leaves as a PictureError.
+    ``size`` is the stored one, in pixels; ``span`` how many pixels of ``image`` that is, which differs where a JPEG was decoded
+    reduced. ``turn`` is the EXIF turn to make, ``orientation`` what the file asked for: TIFF is turned by Pillow as it loads.
     """
+
+    image: "Image.Image"
+    size: tuple[int, int]
+    span: tuple[float, float]
+    turn: int
+    orientation: int
+
+
+@contextmanager
+def _decoded(data: bytes, max_pixels: int, least_side: int | None = None) -> Iterator[_Decoded]:
+    """The picture, a JPEG reduced by 2, 4 or 8 as long as no side is under ``least_side``. What fails inside leaves as a PictureError."""
     from PIL import Image, UnidentifiedImageError
 
     if not data:
@@ -154,9 +178,13 @@ def _decoded(data: bytes, max_pixels: int) -> "Iterator[tuple[Image.Image, int, 
                 raise PictureError(FailureReason.BOMB, f"{width} x {height} pixels, at most {max_pixels} are decoded")
             with _room.of(width * height):
                 asked = _orientation(image) if image.format == "TIFF" else None
+                drafted = image.draft(None, _drafted(width, height, least_side)) if least_side else None
                 image.load()
                 turn = _orientation(image)
-                yield image, turn, asked or turn
+                if drafted is None:
+                    yield _Decoded(image, image.size, image.size, turn, asked or turn)
+                else:
+                    yield _Decoded(image, (width, height), drafted[1][2:], turn, asked or turn)
     except PictureError:
         raise
     except UnidentifiedImageError:
@@ -169,6 +197,12 @@ def _decoded(data: bytes, max_pixels: int) -> "Iterator[tuple[Image.Image, int, 
             raise PictureError(FailureReason.BOMB, detail) from error
         cut = "truncated" in detail or isinstance(error, EOFError) or _cut_off(data)
         raise PictureError(FailureReason.TRUNCATED if cut else FailureReason.DECODE_ERROR, detail) from error
+
+
+def _drafted(width: int, height: int, least_side: int) -> tuple[int, int]:
+    """The size to ask a JPEG for."""
+    times = max(1, min(width, height) // least_side)
+    return width // times, height // times
 
 
 def _told(error: BaseException) -> str:

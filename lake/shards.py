@@ -25,6 +25,7 @@ PICTURES_PER_SHARD = 1000
 NO_SHARD = "shard-000000.parquet"  # empty, in every lake from the first
 _PICTURES_PER_GROUP = 100
 _BYTES_PER_GROUP = 256 * 2**20
+_BYTES_PER_READ = 2**22
 _STALE_SECONDS = 24 * 3600
 _OPEN_FILES = 64
 SCHEMA = pa.schema([pa.field("image_id", pa.string(), nullable=False), pa.field("bytes", pa.binary(), nullable=False)])
@@ -93,16 +94,27 @@ class ShardWriter:
         with self.path.open("rb+") as file:
             os.fsync(file.fileno())
         locators = self._locate()
+        self._read_back(locators)
+        return locators
+
+    def _read_back(self, locators: list[Locator]) -> None:
+        """Neighbours together, as one read for each picture would take longer than its hash."""
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
-            for image_id, locator in zip(self._ids, locators, strict=True):
-                if hashlib.sha256(os.pread(descriptor, locator.n_bytes, locator.offset)).hexdigest() != image_id:
-                    raise CaptionlakeError(
-                        f"{self.path.name} did not read back as written: check the disk and run this again"
-                    )
+            first = 0
+            while first < len(locators):
+                start, last = locators[first].offset, first
+                while last + 1 < len(locators) and _end(locators[last + 1]) - start <= _BYTES_PER_READ:
+                    last += 1
+                data = memoryview(os.pread(descriptor, _end(locators[last]) - start, start))
+                for image_id, at in zip(self._ids[first : last + 1], locators[first : last + 1], strict=True):
+                    if hashlib.sha256(data[at.offset - start : _end(at) - start]).hexdigest() != image_id:
+                        raise CaptionlakeError(
+                            f"{self.path.name} did not read back as written: check the disk and run this again"
+                        )
+                first = last + 1
         finally:
             os.close(descriptor)
-        return locators
 
     def abort(self) -> None:
         """Close and remove the file."""
@@ -123,6 +135,10 @@ class ShardWriter:
                 at += 4 + size
                 row += 1
         return locators
+
+
+def _end(at: Locator) -> int:
+    return at.offset + at.n_bytes
 
 
 def place_shard(staged: Path, images: Path) -> str:

@@ -242,11 +242,8 @@ class Store:
         return keys | {"source": self._source, "collection": self._collection, "archive": archive}
 
     def _write_shard(self, fresh: dict[str, bytes], staging: Path) -> "_Shard":
-        wanted = pa.table({"image_id": pa.array(list(fresh), pa.string())})
-        with self._lake.registered(_wanted=wanted):
-            known = {
-                row[0] for row in self._lake.rows("SELECT DISTINCT image_id FROM images JOIN _wanted USING (image_id)")
-            }
+        query = "SELECT DISTINCT image_id FROM images WHERE image_id IN (SELECT unnest(?::VARCHAR[]))"
+        known = {image_id for (image_id,) in self._lake.rows(query, [list(fresh)])}
         new = [image_id for image_id in fresh if image_id not in known]
         if not new:
             return _Shard(None, _shard_rows([], []))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from captionlake.lake.measures import NSFW_SIDE, Nsfw, alt_language, colour, phash, reduced, thumbnail
+from captionlake.lake.measures import NSFW_SIDE, Nsfw, alt_language, colour, phash, reduced, samples, thumbnail
 from captionlake.lake.pictures import Picture, inspect, inspect_sized
 
 Photographs = dict[str, Image.Image]
@@ -102,6 +102,13 @@ def test_a_chroma_of_8_is_the_last_that_is_gray(tone: tuple[int, int, int], gray
 def test_colours_that_cancel_out_are_not_gray() -> None:
     """Reduced, red and cyan pixels in turn are gray; the check on all pixels finds them."""
     assert not seen(checkerboard((255, 0, 0), (0, 255, 255))).is_gray
+
+
+def test_a_jpeg_that_is_gray_or_blank_when_reduced_alone_is_neither(photographs: Photographs) -> None:
+    """Half its sides are decoded first, in which red and cyan, or black and white, pixels in turn are one gray."""
+    exact = {"quality": 100, "subsampling": 0}
+    assert not seen(checkerboard((255, 0, 0), (0, 255, 255)), "JPEG", **exact).is_gray
+    assert not seen(checkerboard((90, 90, 90), (160, 160, 160)), "JPEG", **exact).is_blank
 
 
 def test_half_of_the_colours_kept_is_not_gray(photographs: Photographs) -> None:
@@ -203,7 +210,7 @@ def strips(image: Image.Image, step: int, rows: int) -> Iterator[Image.Image]:
 def measured(image: Image.Image, step: int) -> tuple[object, ...]:
     """All that is measured of a picture given in strips of ``step`` times the rows asked for."""
     small = reduced(image.size, lambda rows: strips(image, step, rows))
-    gray = thumbnail(small, image.size)
+    gray = samples(thumbnail(small, image.size))
     return small.tobytes(), phash(gray), colour(small, gray, lambda rows: strips(image, step, rows))
 
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -110,6 +111,11 @@ def test_the_hash_is_imagehash_s(photographs: Photographs) -> None:
             resized = image.convert("RGB").resize(size)
             plain = int(str(imagehash.phash(resized)), 16)
             assert (inspect(saved(resized, "PNG")).phash ^ plain).bit_count() <= 2, size
+            encoded = saved(resized, "JPEG", quality=90)
+            plain = int(str(imagehash.phash(Image.open(io.BytesIO(encoded)))), 16)
+            assert (inspect(encoded).phash ^ plain).bit_count() <= 2, (
+                size
+            )  # from a decode at an eighth, a quarter or half
 
 
 def test_the_hash_tells_pictures_apart_and_their_copies_not(photographs: Photographs) -> None:
@@ -119,6 +125,30 @@ def test_the_hash_tells_pictures_apart_and_their_copies_not(photographs: Photogr
     original = saved(photographs["astronaut"], "PNG")
     assert distance(original, saved(photographs["astronaut"].resize((300, 300)), "JPEG", quality=60)) <= 6
     assert distance(original, saved(photographs["coffee"], "PNG")) > 16
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_damaged_jpeg_is_judged_alike_reduced_and_in_full(photographs: Photographs, data: st.DataObject) -> None:
+    """``inspect`` decodes it reduced, ``open_rgb`` in full: both take it, or refuse it for one reason."""
+    image = photographs[data.draw(st.sampled_from(["astronaut", "chelsea", "china"]))].convert("RGB")
+    image = image.resize((data.draw(st.integers(256, 500)), data.draw(st.integers(256, 500))))
+    mode = data.draw(st.sampled_from(["RGB", "RGB", "L", "CMYK"]))
+    damaged = bytearray(saved(image.convert(mode), "JPEG", quality=80, progressive=data.draw(st.booleans())))
+    if data.draw(st.booleans()):
+        del damaged[data.draw(st.integers(0, len(damaged) - 1)) :]
+    for _ in range(data.draw(st.integers(0, 5))):
+        if damaged:
+            damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+
+    def judged(look: Callable[[bytes], object]) -> object:
+        try:
+            seen = look(bytes(damaged))
+        except PictureError as error:
+            return error.reason
+        return (seen.width, seen.height) if isinstance(seen, Picture | Image.Image) else None
+
+    assert judged(inspect) == judged(open_rgb)
 
 
 @pytest.mark.parametrize(
