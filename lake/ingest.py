@@ -12,7 +12,7 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake.archive_parts import archive_parts
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.ingest_counts import IngestCounts
-from captionlake.lake.ingest_job import Job
+from captionlake.lake.ingest_job import DUCKDB_BYTES, Job
 from captionlake.lake.lake import Lake
 from captionlake.lake.released_captions import join_released
 from captionlake.lake.runs import note_run
@@ -28,15 +28,16 @@ def ingest(lake: Lake, config: IngestConfig) -> IngestCounts:
     started = time.monotonic()
     source, counts = named(config)
     lake.sweep()
-    if source is SHAREGPT4V:
-        return _join(lake, config, counts)
-    store = Store(lake, counts.source, counts.collection, nsfw=config.nsfw)
-    try:
-        for part in archive_parts(lake, config, counts):
-            counts.add_part(_ingest_part(lake, part, source, store))
-    finally:
-        store.close()
-    lake.merge_small_files()
+    with lake.memory_limit(DUCKDB_BYTES):
+        if source is SHAREGPT4V:
+            return _join(lake, config, counts)
+        store = Store(lake, counts.source, counts.collection, nsfw=config.nsfw)
+        try:
+            for part in archive_parts(lake, config, counts):
+                counts.add_part(_ingest_part(lake, part, source, store))
+        finally:
+            store.close()
+        lake.merge_small_files()
     counts.reasons = dict(
         lake.rows(
             "SELECT reason, count(*) FROM fetch_failures WHERE source = ? GROUP BY ALL ORDER BY ALL", [counts.source]

@@ -38,6 +38,7 @@ from captionlake.lake.store import (
 if TYPE_CHECKING:
     from captionlake.lake.download import Fetched
 
+DUCKDB_BYTES = 512 * 2**20  # a list of millions of rows is planned on the disk
 _REQUESTS_PER_FILE = 100_000
 _MERGE_EVERY = 64  # batches
 _WORK = ("bad", "clash", "copy", "read", "fetch", "copy_later")

@@ -8,7 +8,7 @@ from importlib.resources import files
 from captionlake.lake.archive_parts import archives_to_download
 from captionlake.lake.ingest import named
 from captionlake.lake.ingest_config import IngestConfig
-from captionlake.lake.ingest_job import Job
+from captionlake.lake.ingest_job import DUCKDB_BYTES, Job
 from captionlake.lake.lake import Lake
 from captionlake.lake.options import printable
 
@@ -50,7 +50,7 @@ def preview(lake: Lake, config: IngestConfig) -> Preview:
     """What ``ingest`` would do now. Reads the lists; asks no server for more than the sizes of archives to download."""
     source, counts = named(config)
     found = Preview(counts.source, counts.collection, bytes_free=shutil.disk_usage(lake.path).free)
-    with lake.staging("plan") as staging:
+    with lake.memory_limit(DUCKDB_BYTES), lake.staging("plan") as staging:
         job = Job(lake, config, staging, counts)
         job.list_candidates(source)
         job.plan()

@@ -183,6 +183,15 @@ class Lake:
                     self.connection.unregister(name)
 
     @contextmanager
+    def memory_limit(self, n_bytes: int) -> Iterator[None]:
+        """DuckDB keeps to this many bytes inside the ``with`` and lays what is more on the lake's disk."""
+        self.connection.execute(f"SET memory_limit = '{n_bytes}B'")
+        try:
+            yield
+        finally:
+            self.connection.execute("RESET memory_limit")
+
+    @contextmanager
     def _together(self) -> Iterator[None]:
         """One transaction, as each begins with a look at the catalog, which takes longer than to register a table."""
         self.connection.execute("BEGIN")

@@ -39,6 +39,7 @@ class _Image:
     texts: dict[str, None] = field(default_factory=dict)  # ordered, each once
     meta: dict[str, Any] = field(default_factory=dict)
     references: list[Any] | None = None  # of the row before
+    whole: bool = False  # whether a further row with the same captions can add nothing
 
 
 def _read(config: IngestConfig) -> Iterator[pl.DataFrame]:
@@ -101,12 +102,15 @@ def _add(image: _Image, item: dict[str, Any]) -> list[str]:
     """Adds what one row says of its image; returns what is wrong with the row."""
     wrong = []
     references = item.get("reference_strs")
+    said = item.get("caption_str")
+    same = isinstance(references, list) and references == image.references and said in references
+    if same and image.whole and "ocr_tokens" not in item:
+        return []  # every row of an image has all its captions, and says the same of it
     if isinstance(references, str):
         references = [references]
     if not isinstance(references, list | None):
         wrong.append("reference_strs is not a list")
         references = None
-    said = item.get("caption_str")
     new = [] if references is None else references
     if new and new == image.references:  # every row of an image has all its captions
         new = []
@@ -125,6 +129,7 @@ def _add(image: _Image, item: dict[str, Any]) -> list[str]:
             image.meta[name] = item[name]
     if isinstance(item.get("ocr_tokens"), list):
         image.meta.setdefault("ocr_tokens", [text for each in item["ocr_tokens"] if (text := text_of(each))])
+    image.whole = bool(image.references) and len(image.urls) == len(_URLS) and image.meta.keys() >= set(_META)
     return wrong
 
 
