@@ -29,11 +29,15 @@ wheel: $(VENV)/test.stamp
 	$(BIN)/python tests/wheel_smoke.py
 
 benchmarks: $(VENV)/test.stamp
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[benchmarks]'
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/status.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/archives.py
 	$(BIN)/python benchmarks/annotations.py
+	$(BIN)/python benchmarks/released.py
+	$(BIN)/python benchmarks/join.py
+	$(BIN)/python benchmarks/join.py --curve
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"captionlake needs Python 3.11 or 3.12, this is {v[0]}.{v[1]}: run  make PYTHON=python3.12 $(MAKECMDGOALS)")'

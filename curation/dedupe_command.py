@@ -30,19 +30,53 @@ _THRESHOLD = 0.95
     metavar="FILE",
     help="Write an HTML page of pairs by cosine to choose a threshold by; nothing is stored.",
 )
+@click.option(
+    "--explain", metavar="IMAGE", help="What is like this picture (image_id or SOURCE:KEY), and what releases did."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="With --explain: an HTML page with the pictures side by side.",
+)
 @lake_option
 @json_option
-def dedupe(threshold: float, model_id: str | None, preview: Path | None, lake: Path, as_json: bool) -> None:
+def dedupe(
+    threshold: float,
+    model_id: str | None,
+    preview: Path | None,
+    explain: str | None,
+    output: Path | None,
+    lake: Path,
+    as_json: bool,
+) -> None:
     """Store all pairs of similar pictures, or look at pairs around a threshold. A release decides which to drop."""
     from captionlake.lake import Lake
 
+    if output is not None and explain is None:
+        raise click.UsageError("-o belongs to --explain")
     with Lake.open(lake) as opened:
+        if explain is not None:
+            data, text = _explain(opened, explain, output)
+            emit(as_json, data, text)
+            return
         chosen = known_model(opened, model_id)
         if preview is not None:
             data, text = _preview(opened, chosen, threshold, preview)
         else:
             data, text = _find(opened, chosen, threshold)
     emit(as_json, data, text)
+
+
+def _explain(lake: "Lake", picture: str, output: Path | None) -> tuple[dict[str, object], str]:
+    from captionlake.curation.explain import explain, explanation_lines, write_page
+
+    found = explain(lake, picture)
+    if output is not None:
+        write_page(lake, found, output)
+    text = "\n".join(printable(line) for line in explanation_lines(found).splitlines())
+    return asdict(found), f"{text}\nside by side: {output}" if output is not None else text
 
 
 def _preview(lake: "Lake", model_id: str, threshold: float, path: Path) -> tuple[dict[str, object], str]:

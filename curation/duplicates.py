@@ -2,8 +2,8 @@
 
 Rows are ranked, and taken in rank order; a row is dropped if and only if a row already kept is similar enough to it,
 so a dropped picture is itself at least threshold similar to its keeper: duplicates are not chained. Rows of one
-picture (the same bytes) are similar by 1. All rows of a picture share its fate, but for the best ranked row of a kept
-one.
+picture (the same bytes), and of pictures with one vector, are similar by 1 and have the same pairs. So all of them share one
+fate, but for the best ranked row of those that are kept.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+
+from captionlake.curation.similarity import SAME_VECTOR
 
 SCHEMA = {
     "source": pl.String,
@@ -26,10 +28,14 @@ def find_duplicates(rows: pl.DataFrame, pairs: pl.DataFrame, keep_order: Sequenc
     """The rows to drop, each with its keeper: the most similar kept row ahead of it, ties to the better ranked.
 
     ``rows``: source, source_key (together the key), image_id, collection, pixels. ``pairs``: image_id, other_id,
-    similarity, all at or above the threshold, each pair once. Rank: place of the collection in ``keep_order``
+    similarity, all at or above the threshold, each pair once; with a column ``method``, rows of ``same_vector`` say that the other has
+    the vector of the first, and all pairs of either are pairs of both. Rank: place of the collection in ``keep_order``
     (unnamed ones last), more pixels, image_id, source, source_key. Only rows that occur in a pair, or share their
     picture, cost time beyond one scan.
     """
+    leaders, pairs = _folded(pairs)
+    rows = rows.with_columns(picture="image_id").join(leaders, on="image_id", how="left")
+    rows = rows.with_columns(image_id=pl.coalesce("leader", "image_id"))
     present = rows.select("image_id").unique()
     pairs = pairs.join(present, on="image_id", how="semi").join(
         present, left_on="other_id", right_on="image_id", how="semi"
@@ -40,6 +46,7 @@ def find_duplicates(rows: pl.DataFrame, pairs: pl.DataFrame, keep_order: Sequenc
     marked = ranked.join(pictures.with_columns(gone=pl.Series(dropped[pictures["best"].to_numpy()])), on="image_id")
     kept = marked.filter(~pl.col("gone") & (pl.col("rank") == pl.col("best"))).select(
         pl.col("image_id").alias("keeper_id"),
+        pl.col("picture").alias("keeper_picture"),
         pl.col("rank").alias("keeper_rank"),
         pl.col("source").alias("keeper_source"),
         pl.col("source_key").alias("keeper_key"),
@@ -55,13 +62,50 @@ def find_duplicates(rows: pl.DataFrame, pairs: pl.DataFrame, keep_order: Sequenc
         .sort(["similarity", "keeper_rank"], descending=[True, False])
         .unique("rank", keep="first", maintain_order=True)
     )
+    same_bytes = pl.col("picture") == pl.col("keeper_picture")
     found = pl.concat(
         [
-            same.with_columns(similarity=pl.lit(1.0), same_bytes=pl.lit(True)).select(list(SCHEMA)),
+            same.with_columns(similarity=pl.lit(1.0), same_bytes=same_bytes).select(list(SCHEMA)),
             similar.with_columns(same_bytes=pl.lit(False)).select(list(SCHEMA)),
         ]
     )
     return found.cast(SCHEMA).sort(["source", "source_key"])  # type: ignore[arg-type]
+
+
+def _folded(pairs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(image_id and its leader, for pictures whose vector others have too; the pairs of leaders, each once)."""
+    if "method" not in pairs.columns:
+        return pl.DataFrame(schema={"image_id": pl.String, "leader": pl.String}), pairs
+    of_one = pl.col("method") == SAME_VECTOR
+    edges, pairs = pairs.filter(of_one).select("image_id", "other_id"), pairs.filter(~of_one)
+    leaders = _leaders(edges)
+    for name in ("image_id", "other_id"):
+        led = leaders.rename({"image_id": name})
+        pairs = (
+            pairs.join(led, on=name, how="left").with_columns(pl.coalesce("leader", name).alias(name)).drop("leader")
+        )
+    ordered = pairs.select(
+        pl.min_horizontal("image_id", "other_id").alias("image_id"),
+        pl.max_horizontal("image_id", "other_id").alias("other_id"),
+        "similarity",
+    )
+    return leaders, ordered.unique(["image_id", "other_id"], keep="first", maintain_order=True)
+
+
+def _leaders(edges: pl.DataFrame) -> pl.DataFrame:
+    """The least id of each group of pictures that edges join, group by group: image_id, leader."""
+    names = pl.concat([edges["image_id"], edges["other_id"].alias("image_id")]).unique().sort()
+    one = names.search_sorted(edges["image_id"]).to_numpy()
+    other = names.search_sorted(edges["other_id"]).to_numpy()
+    leader = np.arange(len(names))
+    while True:  # as often as groups were joined by pictures that came later, which is seldom more than once
+        least = leader.copy()
+        np.minimum.at(least, one, leader[other])
+        np.minimum.at(least, other, leader[one])
+        least = least[least]
+        if (least == leader).all():
+            return pl.DataFrame({"image_id": names, "leader": names.gather(leader)})
+        leader = least
 
 
 def _ranked(rows: pl.DataFrame, pairs: pl.DataFrame, keep_order: Sequence[str]) -> pl.DataFrame:
@@ -74,7 +118,7 @@ def _ranked(rows: pl.DataFrame, pairs: pl.DataFrame, keep_order: Sequence[str]) 
     )
     return (
         involved.with_columns(place=place if keep_order else pl.lit(0, pl.Int64))
-        .sort(["place", "pixels", "image_id", "source", "source_key"], descending=[False, True, False, False, False])
+        .sort(["place", "pixels", "picture", "source", "source_key"], descending=[False, True, False, False, False])
         .with_row_index("rank")
         .with_columns(pl.col("rank").cast(pl.Int64))
     )

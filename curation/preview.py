@@ -13,8 +13,6 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-import pyarrow as pa
-
 from captionlake.curation.preview_sample import Band, Sample, sample_pairs
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
@@ -39,7 +37,9 @@ class PreviewCounts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Picture:
+class PictureShown:
+    """A picture on a page."""
+
     source: str
     source_key: str
     collection: str
@@ -52,10 +52,13 @@ class _Picture:
 def write_preview(lake: Lake, model_id: str, threshold: float, path: Path) -> PreviewCounts:
     """Write the page. Compares pictures anew down to threshold - 0.1 and stores nothing in the lake."""
     sample = sample_pairs(lake, model_id, threshold)
-    pictures = _pictures(lake, sample)
-    template = Template(files("captionlake.curation").joinpath("templates/preview.html").read_text())
+    ids = sorted({image_id for band in sample.bands for pair in band.pairs for image_id in pair[:2]})
+    pictures = PicturePage(lake, ids)
+    templates = files("captionlake.curation").joinpath("templates")
+    template = Template(templates.joinpath("preview.html").read_text())
     same = lake.value("SELECT count(*) - count(DISTINCT image_id) FROM images")
     page = template.substitute(
+        style=templates.joinpath("pairs.css").read_text(),
         threshold=f"{threshold:g}",
         model=escape(model_id),
         compared=escape(_compared(sample)),
@@ -85,18 +88,22 @@ def _compared(sample: Sample) -> str:
     return f"{sample.compared:,} pictures drawn from {sample.images:,}, each with all; counts are of these comparisons"
 
 
-def _pictures(lake: Lake, sample: Sample) -> dict[str, _Picture]:
-    """What the page says of each picture that it shows: its first row in order of the key."""
-    ids = sorted({image_id for band in sample.bands for pair in band.pairs for image_id in pair[:2]})
-    thumbnails = {image_id: thumbnail(data) for image_id, data in lake.pictures(ids)}
-    with lake.registered(_shown=pa.table({"image_id": pa.array(ids, pa.string())})):
+class PicturePage(dict[str, PictureShown]):
+    """What a page says of each picture that it shows: a small copy, and its first row in order of the key."""
+
+    def __init__(self, lake: Lake, image_ids: Iterable[str]) -> None:
+        ids = list(dict.fromkeys(image_ids))
+        thumbnails = {image_id: thumbnail(data) for image_id, data in lake.pictures(ids)}
         rows = lake.rows(
             "SELECT image_id, source, source_key, collection, width, height, count(*) OVER (PARTITION BY image_id) "
-            "FROM images JOIN _shown USING (image_id) "
-            "QUALIFY row_number() OVER (PARTITION BY image_id ORDER BY source, source_key) = 1"
+            "FROM images WHERE image_id IN (SELECT unnest(?::VARCHAR[])) "
+            "QUALIFY row_number() OVER (PARTITION BY image_id ORDER BY source, source_key) = 1",
+            [ids],
         )
-    names = ("source", "source_key", "collection", "width", "height", "rows")
-    return {row[0]: _Picture(**dict(zip(names, row[1:], strict=True)), thumbnail=thumbnails[row[0]]) for row in rows}
+        names = ("source", "source_key", "collection", "width", "height", "rows")
+        for row in rows:
+            told = dict(zip(names, row[1:], strict=True))
+            self[row[0]] = PictureShown(**told, thumbnail=thumbnails[row[0]])
 
 
 def thumbnail(data: bytes) -> str:
@@ -134,7 +141,7 @@ def _anchor(band: Band) -> str:
     return f"band-{band.low:g}".replace(".", "-")
 
 
-def _band(band: Band, sample: Sample, pictures: dict[str, _Picture]) -> str:
+def _band(band: Band, sample: Sample, pictures: PicturePage) -> str:
     kind = "above" if band.low >= sample.threshold else "below"
     shown = f"{len(band.pairs)} of {band.count:,} shown" if band.count > len(band.pairs) else f"{band.count:,}"
     pairs = [(one, other, cosine) for one, other, cosine in band.pairs if one in pictures and other in pictures]
@@ -150,10 +157,10 @@ def _band(band: Band, sample: Sample, pictures: dict[str, _Picture]) -> str:
     )
 
 
-def _pair(pair: tuple[str, str, float], sample: Sample, pictures: dict[str, _Picture]) -> str:
+def _pair(pair: tuple[str, str, float], sample: Sample, pictures: PicturePage) -> str:
     cosine = pair[2]
     figures = "".join(
-        _figure(pictures[image_id], _mark(image_id, pair, sample)) for image_id in _kept_first(pair, sample)
+        figure(pictures[image_id], _mark(image_id, pair, sample)) for image_id in _kept_first(pair, sample)
     )
     return f'<article aria-label="A pair of cosine {cosine:.4f}"><p class="cosine">{cosine:.4f}</p>{figures}</article>'
 
@@ -171,7 +178,8 @@ def _mark(image_id: str, pair: tuple[str, str, float], sample: Sample) -> str:
     return "✕ dropped" if for_other else "✕ dropped for a third picture"
 
 
-def _figure(picture: _Picture, mark: str) -> str:
+def figure(picture: PictureShown, mark: str) -> str:
+    """A picture with its mark and whose it is, as HTML; ``mark`` is HTML."""
     key = escape(
         picture.source_key if len(picture.source_key) <= _SHOWN_KEY else f"…{picture.source_key[-_SHOWN_KEY:]}"
     )

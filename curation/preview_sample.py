@@ -9,8 +9,10 @@ from hashlib import sha256
 import numpy as np
 import polars as pl
 
+from captionlake.curation.cosine import Cosine, Indices, Numbers, Vectors
 from captionlake.curation.duplicates import find_duplicates
-from captionlake.curation.similarity import BLOCK, Cosine, Indices, Numbers, Vectors, stored_vectors
+from captionlake.curation.join import BLOCK
+from captionlake.curation.similarity import stored_vectors
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.progress import progress

@@ -17,7 +17,7 @@ import polars as pl
 
 from captionlake.curation.duplicates import find_duplicates
 from captionlake.curation.select_config import Quota, SelectConfig
-from captionlake.curation.similarity import METHOD, pairs_complete
+from captionlake.curation.similarity import METHODS, pairs_complete
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.catalog import first_line
@@ -174,7 +174,7 @@ def _shares(config: SelectConfig) -> pl.DataFrame:
 
 def _pairs(lake: Lake, config: SelectConfig, model_id: str | None, snapshot: int, rows: pl.DataFrame) -> pl.DataFrame:
     """Pairs at or above the threshold; refuses to go on where some could be missing."""
-    schema = {"image_id": pl.String, "other_id": pl.String, "similarity": pl.Float64}
+    schema = {"image_id": pl.String, "other_id": pl.String, "similarity": pl.Float64, "method": pl.String}
     if config.duplicate_threshold is None or model_id is None:
         return pl.DataFrame(schema=schema)
     version = f"AT (VERSION => {snapshot:d})"
@@ -188,10 +188,10 @@ def _pairs(lake: Lake, config: SelectConfig, model_id: str | None, snapshot: int
             f"captionlake dedupe --threshold {config.duplicate_threshold}  first"
         )
     query = (
-        f"SELECT image_id, other_id, similarity FROM lake.similar_pairs {version} "
-        "WHERE model_id = ? AND method = ? AND similarity >= ?"
+        f"SELECT image_id, other_id, similarity, method FROM lake.similar_pairs {version} "
+        "WHERE model_id = ? AND list_contains(?, method) AND similarity >= ?"
     )
-    return _polars(lake, query, [model_id, METHOD, config.duplicate_threshold])
+    return _polars(lake, query, [model_id, list(METHODS), config.duplicate_threshold])
 
 
 def _quota_detail() -> pl.Expr:

@@ -13,15 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captionlake.curation.similarity import (
-    Cosine,
-    exact_cosine,
-    find_pairs,
-    pair_blocks,
-    pairs_complete,
-    similar_pairs,
-    stored_vectors,
-)
+from captionlake.curation.cosine import Cosine, exact_cosine
+from captionlake.curation.join import JoinConfig, pair_blocks
+from captionlake.curation.similarity import find_pairs, pairs_complete, similar_pairs, stored_vectors
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 
@@ -72,7 +66,7 @@ def test_equals_all_pairs_with_pairs_planted_at_the_threshold(seed: int, d: int,
     vectors = np.stack(rows)[random.permutation(len(rows))]
     ids = [f"{number:04d}" for number in random.permutation(len(rows))]
     expected = naive(ids, vectors, threshold)
-    found = as_dict(similar_pairs(ids, vectors, threshold, block))
+    found = as_dict(similar_pairs(ids, vectors, threshold, JoinConfig(block=block)))
     assert found.keys() == expected.keys()
     assert all(abs(found[pair] - expected[pair]) < 1e-12 for pair in found)
 
@@ -101,44 +95,46 @@ def test_float32_products_stay_within_the_stated_margin(seed: int, d: int, scale
 @pytest.mark.parametrize("d", [1, 7, 513])
 def test_identical_vectors_are_similar_by_exactly_one(d: int) -> None:
     vector = unit(np.random.default_rng(d).normal(size=(1, d)))
-    table = similar_pairs(["b", "a", "c"], np.repeat(vector, 3, axis=0), 1.0, 2)
+    table = similar_pairs(["b", "a", "c"], np.repeat(vector, 3, axis=0), 1.0, JoinConfig(block=2))
     assert as_dict(table) == {("a", "b"): 1.0, ("a", "c"): 1.0, ("b", "c"): 1.0}
-    assert as_dict(similar_pairs(["b", "a"], np.repeat(vector, 2, axis=0), 0.5, 2)) == {("a", "b"): 1.0}
+    assert as_dict(similar_pairs(["b", "a"], np.repeat(vector, 2, axis=0), 0.5, JoinConfig(block=2))) == {
+        ("a", "b"): 1.0
+    }
 
 
 def test_result_does_not_depend_on_order_or_block() -> None:
     random = np.random.default_rng(1)
     vectors = unit(random.normal(size=(60, 16)) + 2 * random.normal(size=16))
     ids = [f"{n:03d}" for n in range(60)]
-    expected = similar_pairs(ids, vectors, 0.8, 60)
+    expected = similar_pairs(ids, vectors, 0.8, JoinConfig(block=60))
     assert expected.num_rows > 20
     turned = random.permutation(60)
     for block in (1, 7, 64):
-        assert similar_pairs([ids[k] for k in turned], vectors[turned], 0.8, block).equals(expected)
+        assert similar_pairs([ids[k] for k in turned], vectors[turned], 0.8, JoinConfig(block=block)).equals(expected)
 
 
 def test_no_vector_and_one_vector_have_no_pairs() -> None:
-    assert similar_pairs([], np.empty((0, 4), np.float32), 0.9, 8).num_rows == 0
-    assert similar_pairs(["a"], unit(np.ones((1, 4))), 0.9, 8).num_rows == 0
+    assert similar_pairs([], np.empty((0, 4), np.float32), 0.9).num_rows == 0
+    assert similar_pairs(["a"], unit(np.ones((1, 4))), 0.9).num_rows == 0
 
 
 def test_dense_pairs_come_in_bounded_parts() -> None:
     vectors = np.repeat(unit(np.ones((1, 8))), 200, axis=0)
-    parts = [len(i) for i, _, _ in pair_blocks(vectors, 0.9, 10)]
+    parts = [len(i) for i, _, _ in pair_blocks(vectors, 0.9, JoinConfig(block=10))]
     assert sum(parts) == 200 * 199 // 2
-    assert max(parts) <= 2 * 10 * 10
+    assert max(parts) <= 2**17
 
 
 @pytest.mark.parametrize("wrong", [1.5, -2.0, float("nan")])
 def test_a_threshold_that_is_no_cosine_is_refused(wrong: float) -> None:
     with pytest.raises(CaptionlakeError, match="no cosine"):
-        similar_pairs(["a", "b"], unit(np.ones((2, 3))), wrong, 4)
+        similar_pairs(["a", "b"], unit(np.ones((2, 3))), wrong)
 
 
 @pytest.mark.parametrize("wrong", [2.0, float("nan"), float("inf")])
 def test_vectors_that_are_not_unit_are_refused(wrong: float) -> None:
     with pytest.raises(CaptionlakeError, match="unit length"):
-        similar_pairs(["a", "b"], np.full((2, 3), wrong, np.float32), 0.9, 4)
+        similar_pairs(["a", "b"], np.full((2, 3), wrong, np.float32), 0.9)
 
 
 AddVectors = Callable[[Lake, str, list[str], Vectors], None]
@@ -159,7 +155,7 @@ def stored(lake: Lake) -> dict[tuple[str, str], float]:
 
 def test_find_pairs_stores_them_once_with_a_note(embedded: tuple[Lake, list[str], Vectors]) -> None:
     lake, ids, vectors = embedded
-    counts = find_pairs(lake, "random-vectors", 0.9, block=8)
+    counts = find_pairs(lake, "random-vectors", 0.9, JoinConfig(block=8))
     assert stored(lake) == pytest.approx(naive(ids, vectors, 0.9), abs=1e-12)
     assert (counts.images, counts.pairs, counts.new, counts.skipped) == (30, len(stored(lake)), counts.pairs, False)
     assert set(lake.rows("SELECT DISTINCT model_id, method FROM similar_pairs")) == {("random-vectors", "cosine")}
