@@ -4,7 +4,8 @@ Against FAISS (``pip install faiss-cpu``) on the same vectors: its flat index se
 settings are raised until they find 0.99 of the pairs. Goals: recall 1; 12 times as fast as the flat index, faster than the others.
 ``--curve`` joins growing numbers of vectors, up to 1.2 million, each in a process of its own: seconds, processor seconds, and the
 largest memory beyond that of the vectors themselves. Goals at 1.2 million: under 12 minutes and 8 GB in all; at 768 numbers a vector, 1.5
-times as long at most. ``--device cuda`` joins on a GPU and prints the share of ``--peak-tflops`` that its products reach.
+times as long at most. ``--device cuda`` joins on a GPU, with heads of growing size and as chosen by the join, and prints the share of
+``--peak-tflops`` that the products reach in the whole time.
 """
 
 import argparse
@@ -138,6 +139,18 @@ def curve(counts: list[int], d: int, device: str) -> None:
         before = n, seconds
 
 
+def on_gpu(n: int, d: int, device: str, peak: float) -> None:
+    vectors = clip_like(n, d)
+    ours(vectors[:3000], JoinConfig(device=device))
+    for columns in (32, 64, 128, 256, None):
+        found, seconds = timed(lambda columns=columns: ours(vectors, JoinConfig(device=device, columns=columns)))  # type: ignore[misc]
+        told = f"{n:,} x {d}, heads of {columns or 'chosen'} columns: {len(found):,} pairs in {seconds:.2f} s"
+        if columns is not None:
+            reached = n * n * columns / seconds / 1e12  # half of all pairs, a product and a sum each
+            told += f", {reached:.1f} TFLOP/s, {reached / peak:.1%} of {peak:g}"
+        print(told, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vectors", type=int, default=100_000)
@@ -145,9 +158,15 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--curve", type=int, nargs="*", metavar="N", help="join so many vectors, one after the other")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--peak-tflops", type=float, default=989.0, help="of the GPU in bfloat16 (default: an H100's or H200's)"
+    )
     options = parser.parse_args()
     for d in options.numbers:
-        if options.curve is None:
+        if options.device != "cpu":
+            for n in options.curve or [options.vectors]:
+                on_gpu(n, d, options.device, options.peak_tflops)
+        elif options.curve is None:
             against_faiss(options.vectors, d, options.runs)
         else:
             curve(options.curve or [100_000, 300_000, 1_200_000], d, options.device)
