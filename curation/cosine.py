@@ -85,14 +85,14 @@ def exact_cosine(x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> floa
     return min(xy / math.sqrt(xx * yy), 1.0)
 
 
-def wide_parts(vectors: Vectors) -> Iterator[tuple[int, Numbers]]:
-    """(number of the first row, some rows in float64), so that a file of vectors passes through little memory."""
+def _wide_parts(vectors: Vectors) -> Iterator[Numbers]:
+    """Some rows in float64 at a time, so that a file of vectors passes through little memory."""
     step = max(1, _GATHER // max(1, vectors.shape[1]))
     for at in range(0, len(vectors), step):
-        yield at, vectors[at : at + step].astype(np.float64)
+        yield vectors[at : at + step].astype(np.float64)
 
 
 def squared_lengths(vectors: Vectors) -> Numbers:
     """``x.x`` of each row (N,)."""
-    parts = [(part * part).sum(axis=1) for _, part in wide_parts(vectors)]
+    parts = [(part * part).sum(axis=1) for part in _wide_parts(vectors)]  # summed as ``of_pairs`` does
     return np.concatenate(parts) if parts else np.empty(0)

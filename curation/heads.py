@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from captionlake.curation.cosine import Numbers, Vectors, wide_parts
+from captionlake.curation.cosine import Vectors
 
 if TYPE_CHECKING:
     import torch
@@ -36,45 +36,56 @@ if TYPE_CHECKING:
 EXTRA = 5  # columns beyond k: the rest's length, and the halves of two squared lengths, in two numbers each
 _SLACK = 1e-6
 _SAMPLE = 8192  # rows that the axes are taken from
+_NUMBERS = {"cpu": 2**21, "cuda": 2**27}  # in float64 at once, on a device of the kind
 
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """``mean`` (D,) and orthonormal ``axes`` (D, D), those of the largest variance first."""
+    """``mean`` (D,) and orthonormal ``axes`` (D, D), those of the largest variance first, in float64."""
 
-    mean: Numbers
-    axes: Numbers
+    mean: "torch.Tensor"
+    axes: "torch.Tensor"
 
     @classmethod
-    def of(cls, vectors: Vectors) -> "Rotation":
+    def of(cls, vectors: Vectors, device: str = "cpu") -> "Rotation":
         """The principal axes of a sample. Any rotation is right; this one makes the heads tell most."""
+        import torch
+
         sample = vectors[:: max(1, len(vectors) // _SAMPLE)].astype(np.float64)
         mean = sample.mean(axis=0)
         _, axes = np.linalg.eigh((sample - mean).T @ (sample - mean))
-        return cls(mean, np.ascontiguousarray(axes[:, ::-1]))
+        return cls(torch.from_numpy(mean).to(device), torch.from_numpy(np.ascontiguousarray(axes[:, ::-1])).to(device))
 
-    def heads(self, part: Numbers, k: int) -> Numbers:
-        """``g`` of rows, brought to unit length: (n, D) -> (n, k + 1)."""
-        onto = np.concatenate([self.axes[:, :k], self.mean[:, None]], axis=1)  # (D, k + 1)
-        moved = (part @ onto) / np.sqrt((part * part).sum(axis=1, keepdims=True)) - self.mean @ onto
+    def heads(self, part: "torch.Tensor", k: int) -> "torch.Tensor":
+        """``g`` of rows in float64, brought to unit length: (n, D) -> (n, k + 1)."""
+        import torch
+
+        onto = torch.cat([self.axes[:, :k], self.mean[:, None]], 1)  # (D, k + 1)
+        moved = (part @ onto) / part.square().sum(1, keepdim=True).sqrt() - self.mean @ onto
         head, along = moved[:, :k], moved[:, k]  # along: (u - mean).mean
         whole = 1 - 2 * along - self.mean @ self.mean  # |u - mean|^2
-        rest = np.sqrt(np.maximum(whole - (head * head).sum(axis=1), 0.0))
-        return np.concatenate([head, rest[:, None]], axis=1)
+        rest = (whole - head.square().sum(1)).clamp(min=0).sqrt()
+        return torch.cat([head, rest[:, None]], 1)
 
 
 class Heads:
-    """The heads of vectors (N, D), rounded: ``rows`` (N, k + 1) of a narrow type, ``half`` (N,) the halves of their squared lengths."""
+    """The heads of vectors (N, D), rounded: ``rows`` (N, k + 1) of a narrow type, ``half`` (N,) the halves of their squared lengths.
+
+    They are made, and lie, on the device of the rotation.
+    """
 
     def __init__(self, vectors: Vectors, rotation: Rotation, k: int, dtype: "torch.dtype") -> None:
         import torch
 
+        device = rotation.mean.device
         k = min(k, vectors.shape[1])
-        self.rows = torch.empty((len(vectors), k + 1), dtype=dtype)
-        self.half = torch.empty(len(vectors), dtype=torch.float64)
+        self.rows = torch.empty((len(vectors), k + 1), dtype=dtype, device=device)
+        self.half = torch.empty(len(vectors), dtype=torch.float64, device=device)
         self.moved = 0.0
-        for at, part in wide_parts(vectors):
-            exact = torch.from_numpy(rotation.heads(part, k))
+        step = max(1, _NUMBERS.get(device.type, _NUMBERS["cpu"]) // vectors.shape[1])
+        for at in range(0, len(vectors), step):
+            part = torch.from_numpy(vectors[at : at + step]).to(device).double()
+            exact = rotation.heads(part, k)
             head = exact.to(dtype)
             wide = head.double()
             self.rows[at : at + len(part)] = head
@@ -82,7 +93,7 @@ class Heads:
             self.moved = max(self.moved, float((wide - exact).square().sum(1).max()) ** 0.5)
 
 
-def operands(left: Heads, right: Heads, threshold: float, device: str) -> "tuple[torch.Tensor, torch.Tensor]":
+def operands(left: Heads, right: Heads, threshold: float) -> "tuple[torch.Tensor, torch.Tensor]":
     """Matrices (N, K) and (M, K), K = k + 5: where the product of two rows is negative, they are no pair."""
     import torch
 
@@ -96,11 +107,10 @@ def operands(left: Heads, right: Heads, threshold: float, device: str) -> "tuple
     )  # of two halves in two numbers each
     constant = reach * reach / 2 + unsaid + columns * 2.0**-22 * most
     one, other = _split(constant - left.half, dtype), _split(-right.half, dtype)
-    ones_left = torch.ones((len(left.rows), 2), dtype=dtype)
-    ones_right = torch.ones((len(right.rows), 2), dtype=dtype)
+    ones = torch.ones((max(len(left.rows), len(right.rows)), 2), dtype=dtype, device=left.rows.device)
     return (
-        torch.cat([left.rows, one, ones_left], 1).to(device),
-        torch.cat([right.rows, ones_right, other], 1).to(device),
+        torch.cat([left.rows, one, ones[: len(left.rows)]], 1),
+        torch.cat([right.rows, ones[: len(right.rows)], other], 1),
     )
 
 

@@ -7,6 +7,7 @@ threshold) is multiplied in full instead.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 BLOCK = 2048  # vectors on a side of a block of a processor
 _CUDA_BLOCK = 16_384
 _COLUMNS = (16, 32, 48, 64, 96, 128, 256)  # of heads, k + 5; whole vectors take part where these are no less
-_SAMPLE = 2048  # vectors a side to choose k by
 _LOOKED_AT = 1e-6  # seconds to look at a candidate in full, about, on two cores
 _COMPARED = 1e-9  # seconds to compare one score of a row that has a candidate
 _DENSE = 32  # a block of which more than one in so many is a candidate is multiplied in full
@@ -189,7 +189,7 @@ class _Join:
             return None
         dtype = getattr(torch, self._config.dtype) if self._config.dtype else quick_dtype(self._config.device)
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False  # sums in float32, as heads.py has it
-        rotation = Rotation.of(vectors)
+        rotation = Rotation.of(vectors, self._config.device)
         columns = sizes[0] if len(sizes) == 1 else self._best(sizes, rotation, dtype)
         if columns is None:
             return None
@@ -200,12 +200,15 @@ class _Join:
     ) -> "tuple[torch.Tensor, torch.Tensor]":
         heads = Heads(vectors, rotation, columns - EXTRA, dtype)
         other_heads = heads if self._itself else Heads(others, rotation, columns - EXTRA, dtype)
-        return operands(heads, other_heads, self._threshold, self._config.device)
+        return operands(heads, other_heads, self._threshold)
 
     def _best(self, sizes: list[int], rotation: Rotation, dtype: "torch.dtype") -> int | None:
         """The number of columns with which a sample's block takes least time, what it leaves to look at counted in; None: in full."""
-        vectors, others = _spread(self._cosine.vectors), _spread(self._cosine.others)
-        best, least = None, _seconds(lambda: self._cosine.candidates(vectors, others, self._threshold))
+        side = self._config.side()
+        vectors, others = _spread(self._cosine.vectors, side), _spread(self._cosine.others, side)
+        best, least = None, math.inf  # in full, a GPU would have to hold all vectors
+        if self._config.device == "cpu":
+            least = _seconds(lambda: self._cosine.candidates(vectors, others, self._threshold))
         for columns in sizes:
             left, right = self._operands(vectors, others, rotation, columns, dtype)
             scores = self._product(left, right)
@@ -235,8 +238,9 @@ def quick_dtype(device: str) -> "torch.dtype":
     return torch.bfloat16 if quick else torch.float32
 
 
-def _spread(vectors: Vectors) -> Vectors:
-    return np.ascontiguousarray(vectors[:: max(1, len(vectors) // _SAMPLE)][:_SAMPLE])
+def _spread(vectors: Vectors, count: int) -> Vectors:
+    """So many vectors from all over."""
+    return np.ascontiguousarray(vectors[:: max(1, len(vectors) // count)][:count])
 
 
 def _seconds(what: Callable[[], object]) -> float:

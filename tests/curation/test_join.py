@@ -93,7 +93,7 @@ def test_a_negative_score_is_of_no_pair_and_most_have_one(seed: int, dtype: str,
     """The margins hold for each product, and are not so wide that nothing is ruled out."""
     vectors = planted(np.random.default_rng(seed), 300, 128, threshold)
     heads = Heads(vectors, Rotation.of(vectors), k, getattr(torch, dtype))
-    left, right = operands(heads, heads, threshold, "cpu")
+    left, right = operands(heads, heads, threshold)
     scores = left @ right.T
     wide = vectors.astype(np.float64)
     cosines = wide @ wide.T / np.sqrt(np.outer((wide**2).sum(1), (wide**2).sum(1)))
@@ -185,6 +185,6 @@ def test_a_vector_of_no_unit_length_is_refused_on_either_side(wrong: float) -> N
 
 def test_a_rotation_is_one() -> None:
     vectors = cone(np.random.default_rng(1), 500, 64)
-    axes = Rotation.of(vectors).axes
+    axes = Rotation.of(vectors).axes.numpy()
     assert np.abs(axes.T @ axes - np.eye(64)).max() < 1e-12
     Cosine(vectors)
