@@ -29,7 +29,7 @@ def write_crops(folder: Path, count: int, size: tuple[int, int] = (240, 180)) ->
     """``count`` different crops, enlarged to 480 x 360 as web photographs are, as JPEG 0.jpg, 1.jpg, …; returns their bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     written = total = 0
-    offsets = [(left, top) for top in range(0, 400, 7) for left in range(0, 700, 7)]
+    offsets = [(left, top) for top in range(0, 400, 5) for left in range(0, 700, 5)]
     sources = photographs()
     for left, top in offsets:
         for image in sources:

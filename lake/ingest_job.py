@@ -99,6 +99,7 @@ class Job:
         """Bad rows, then those that need no fetch, archives, downloads, and at last the rows that shared a URL with a download."""
         self._storage = store
         todo = self._count(*_WORK)
+        store.expect(self._count("read", "fetch"))
         with progress(f"ingest {self.counts.source}", todo) as advance:
             self._store(map(_bad, self._rows("bad")), advance)
             self._store(map(_clash, self._rows("clash")), advance)

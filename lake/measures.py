@@ -185,18 +185,28 @@ class Nsfw:
 
 
 def alt_language(captions: Iterable[Mapping[str, Any]]) -> str | None:
-    """The language of the first caption of kind ``alt``, as its code of ISO 639-1; None without one, or where it cannot be told.
+    """The language of a row's alt text, as :func:`language` tells it."""
+    return language(alt_text(captions))
+
+
+def alt_text(captions: Iterable[Mapping[str, Any]]) -> str | None:
+    """The first caption of kind ``alt``, as much of it as its language is told by."""
+    text = next((item["text"] for item in captions if item["kind"] == "alt"), None)
+    return text[:_LANGUAGE_CHARACTERS] if text else None
+
+
+def language(text: str | None) -> str | None:
+    """The language of a text, as its code of ISO 639-1; None without one, or where it cannot be told.
 
     py3langid's judgement among the 114 of its model's 140 languages that have such a code, taken where its probability is 0.5 or more.
     Short texts often do not reach that. Of 28,553 texts of at most 120 characters in 100 of these languages, the translations of
     programs (GNU gettext's catalogues, up to 300 texts a language), it left 44 % of those of one word, 93 % of them right; of two
     words 59 %, 93 % right; of five words 86 %, 97 % right.
     """
-    text = next((item["text"] for item in captions if item["kind"] == "alt"), None)
     if not text:
         return None
-    language, probability = _languages().classify(text[:_LANGUAGE_CHARACTERS])
-    return language if probability >= LANGUAGE_PROBABILITY and language != _NO_LANGUAGE else None
+    found, probability = _languages().classify(text)
+    return found if probability >= LANGUAGE_PROBABILITY and found != _NO_LANGUAGE else None
 
 
 def _languages() -> Any:

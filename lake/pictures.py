@@ -5,9 +5,9 @@ import importlib
 import io
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from captionlake.lake.measures import colour, phash, reduced, samples, thumbnail
 from captionlake.lake.reasons import FailureReason
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Pillow knows more than forty formats, some of which run other programs. Phones' MPO files open as JPEG.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 89_478_485  # Pillow's own threshold of suspicion: 340 MiB once decoded. Pillow refuses twice that itself.
-_PIXELS_AT_ONCE = 2**26  # in all threads together, 256 MiB once decoded; a larger picture is decoded alone
+PIXELS_AT_ONCE = 2**26  # in all threads together, 256 MiB once decoded; a larger picture is decoded alone
 _STRIP_PIXELS = 2**22  # pictures above it are looked at strip by strip, to hold no second copy of them
 _CONVERTED_PIXELS = 2**20  # the same for those that must be brought to RGB, which takes several copies
 _BLOCK_BYTES = 2**26
@@ -108,6 +108,12 @@ def open_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> "Image.Image":
         return _turned(_whole(found.image).convert("RGB"), found.turn)
 
 
+class Room(Protocol):
+    """What lets pictures in as long as there is room for their pixels."""
+
+    def of(self, pixels: int) -> AbstractContextManager[None]: ...
+
+
 class _Room:
     """Lets pictures in as long as there is room for their pixels, in the order they come; a larger one waits until it is alone."""
 
@@ -128,7 +134,14 @@ class _Room:
                 self._changed.notify()
 
 
-_room = _Room(_PIXELS_AT_ONCE)
+_room: Room = _Room(PIXELS_AT_ONCE)
+
+
+def prepare(room: Room) -> None:
+    """Decode within this room from now on, and load what decoding needs."""
+    global _room
+    _room = room
+    _formats()
 
 
 @functools.cache

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ import duckdb
 import pyarrow as pa
 
 from captionlake.errors import CaptionlakeError
+from captionlake.lake.decoders import Decoders
 from captionlake.lake.lake import Lake, insert_new
 from captionlake.lake.locking import write_lock
-from captionlake.lake.measures import NSFW_SIDE, Nsfw, alt_language
-from captionlake.lake.pictures import Picture, PictureError, inspect_sized
+from captionlake.lake.measures import alt_text
+from captionlake.lake.pictures import PictureError
 from captionlake.lake.reasons import FailureReason
+from captionlake.lake.seen import Seen
 from captionlake.lake.shards import PICTURES_PER_SHARD, ShardWriter, place_shard
 
 BATCH_BYTES = 128 * 2**20  # a batch is cut here: two of them, and what is decoded meanwhile, lie in memory at once
@@ -93,27 +95,22 @@ class Stored:
     captions: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What a decoding thread finds of a row's picture."""
-
-    image_id: str
-    picture: Picture
-    nsfw_score: float | None
-    alt_language: str | None
-
-
 @dataclass(slots=True)
 class _Batch:
     """Outcomes in their order, and the decoding threads' tasks for them, each of some that follow one another."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    tasks: list[Future[list[_Seen | PictureError]]] = field(default_factory=list)
+    tasks: list[Future[list[Seen | PictureError]]] = field(default_factory=list)
     n_bytes: int = 0
 
-    def seen(self) -> Iterator[_Seen | PictureError]:
-        for task in self.tasks:
-            yield from task.result()
+    def seen(self) -> Iterator[Seen | PictureError]:
+        """In the order of the outcomes; of one without bytes, why it has none."""
+        looked = chain.from_iterable(task.result() for task in self.tasks)
+        for outcome in self.outcomes:
+            if outcome.data is None:
+                yield PictureError(outcome.reason or FailureReason.CONNECTION, outcome.detail)
+            else:
+                yield next(looked)
 
 
 class Store:
@@ -126,12 +123,15 @@ class Store:
         self._lake = lake
         self._source = source
         self._collection = collection
-        self._nsfw = Nsfw() if nsfw else None
-        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
+        self._decoders = Decoders(nsfw=nsfw)
+
+    def expect(self, pictures: int) -> None:
+        """So many pictures may come; many are decoded by processes, which start now."""
+        self._decoders.expect(pictures)
 
     def close(self) -> None:
-        """End the decoding threads."""
-        self._pool.shutdown(cancel_futures=True)
+        """End the decoding threads and processes."""
+        self._decoders.close()
 
     def store(self, outcomes: Iterable[Outcome], staging: Path) -> Stored:
         """Decode, write new pictures as one shard, and commit all rows together: after a kill, all of them are there or none."""
@@ -166,20 +166,21 @@ class Store:
 
     def _batches(self, outcomes: Iterable[Outcome], rows: int | None, n_bytes: int | None) -> Iterator[_Batch]:
         """Outcomes gathered into batches of so many rows or bytes, handed to the decoding threads as they come."""
-        batch, task = _Batch(), list[Outcome]()
+        batch, task = _Batch(), list[tuple[bytes, str | None]]()
         for outcome in outcomes:
             batch.outcomes.append(outcome)
-            batch.n_bytes += len(outcome.data or b"")
-            task.append(outcome)
+            if outcome.data is not None:
+                batch.n_bytes += len(outcome.data)
+                task.append((outcome.data, alt_text(outcome.row.get("captions") or [])))
             full = len(batch.outcomes) == rows or (n_bytes is not None and batch.n_bytes >= n_bytes)
             if full or len(task) == _PICTURES_PER_TASK:
-                batch.tasks.append(self._pool.submit(self._look, task))
+                batch.tasks.append(self._decoders.submit(task))
                 task = []
             if full:
                 yield batch
                 batch = _Batch()
         if task:
-            batch.tasks.append(self._pool.submit(self._look, task))
+            batch.tasks.append(self._decoders.submit(task))
         yield batch
 
     def _finish(self, batch: _Batch, staging: Path) -> Stored:
@@ -222,20 +223,6 @@ class Store:
             if not self._lake.value("SELECT count(*) FROM images WHERE shard = ?", [shard.name]):
                 (self._lake.path / "images" / shard.name).unlink(missing_ok=True)
 
-    def _look(self, outcomes: list[Outcome]) -> list[_Seen | PictureError]:
-        return [self._inspect(outcome) for outcome in outcomes]
-
-    def _inspect(self, outcome: Outcome) -> _Seen | PictureError:
-        if outcome.data is None:
-            return PictureError(outcome.reason or FailureReason.CONNECTION, outcome.detail)
-        try:
-            picture, image = inspect_sized(outcome.data, NSFW_SIDE if self._nsfw else None)
-        except PictureError as error:
-            return error
-        score = self._nsfw.score(image) if self._nsfw and image else None
-        language = alt_language(outcome.row.get("captions") or [])
-        return _Seen(hashlib.sha256(outcome.data).hexdigest(), picture, score, language)
-
     def _keys(self, row: dict[str, Any]) -> dict[str, Any]:
         keys = {name: row.get(name) for name in ("source_key", "subset", "url", "member")}
         archive = Path(row["archive"]).name if row.get("archive") else None
@@ -273,7 +260,7 @@ def _shard_rows(image_ids: list[str], places: list[tuple[int, int]]) -> pa.Table
     return _table(rows, _SHARD)
 
 
-def _image(outcome: Outcome, seen: _Seen) -> dict[str, Any]:
+def _image(outcome: Outcome, seen: Seen) -> dict[str, Any]:
     picture = seen.picture
     return {
         "image_id": seen.image_id,
