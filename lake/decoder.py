@@ -6,6 +6,7 @@ It says ``ready``, and then answers tasks until its stdin ends, which it does wh
 are decoded at once, the more of these run. ``OPTIONS`` is JSON: ``room``, the descriptor of ``SharedRoom``; ``nsfw``, whether to score.
 """
 
+import gc
 import json
 import os
 import sys
@@ -25,6 +26,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a package prints is no answer
     pictures.prepare(SharedRoom(options["room"], pictures.PIXELS_AT_ONCE))
     nsfw = Nsfw() if options["nsfw"] else None
+    gc.freeze()  # what was imported stays: the collector need not look at it again and again
     try:
         replies.write("ready\n")
         while (reply := _answer(sys.stdin.buffer, nsfw)) is not None:

@@ -118,8 +118,9 @@ class _Process:
         return found
 
     def close(self) -> None:
-        """End the process, which must have answered all tasks."""
+        """End the process, which must have answered all tasks: it has nothing to lose."""
         if self._running is not None:
+            self._running.kill()
             _end(self._running)
 
     def _reply(self, task: Task) -> bytes | None:
@@ -159,6 +160,11 @@ class _Process:
             stdin=subprocess.PIPE,  # its end is the process's end
             stdout=subprocess.PIPE,
             pass_fds=[self._room],
+            env={
+                **os.environ,
+                "OPENBLAS_NUM_THREADS": "1",
+                "OMP_NUM_THREADS": "1",
+            },  # matrices of 32 x 32 need no threads
             process_group=0,  # a Ctrl-C at the terminal is for this process, which ends the others
         )
         if hasattr(fcntl, "F_SETPIPE_SZ"):

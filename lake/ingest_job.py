@@ -95,11 +95,14 @@ class Job:
         new = 0 if self.config.retry_failed else self._count(*_WORK)
         return {"expected": known + new, "archives": self.counts.archives}
 
+    def pictures(self) -> int:
+        """How many the plan has to read or fetch."""
+        return self._count("read", "fetch")
+
     def run(self, store: Store) -> None:
         """Bad rows, then those that need no fetch, archives, downloads, and at last the rows that shared a URL with a download."""
         self._storage = store
         todo = self._count(*_WORK)
-        store.expect(self._count("read", "fetch"))
         with progress(f"ingest {self.counts.source}", todo) as advance:
             self._store(map(_bad, self._rows("bad")), advance)
             self._store(map(_clash, self._rows("clash")), advance)

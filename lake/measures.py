@@ -81,7 +81,7 @@ def samples(gray: "Image.Image") -> "NDArray[np.float64]":
     """The thumbnail's luminance, [32, 32]."""
     import numpy as np
 
-    return np.asarray(gray, dtype=np.float64)
+    return np.frombuffer(gray.tobytes(), np.float32).reshape(_SIDE, _SIDE).astype(np.float64)
 
 
 def phash(gray: "NDArray[np.float64]") -> int:
@@ -142,7 +142,7 @@ def _highest(image: "Image.Image") -> float:
 
 
 def _deviation(gray: "NDArray[np.float64]") -> float:
-    around = gray.ravel() - gray.mean()
+    around = gray.ravel() - gray.sum() / gray.size
     return math.sqrt(around @ around / around.size)
 
 

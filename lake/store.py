@@ -1,5 +1,6 @@
 """The one way in for pictures: decode, shard, and one transaction of rows for a batch of listed rows and what came of each."""
 
+import functools
 import hashlib
 import json
 from collections import Counter
@@ -225,7 +226,7 @@ class Store:
 
     def _keys(self, row: dict[str, Any]) -> dict[str, Any]:
         keys = {name: row.get(name) for name in ("source_key", "subset", "url", "member")}
-        archive = Path(row["archive"]).name if row.get("archive") else None
+        archive = _name(row["archive"]) if row.get("archive") else None
         return keys | {"source": self._source, "collection": self._collection, "archive": archive}
 
     def _write_shard(self, fresh: dict[str, bytes], staging: Path) -> "_Shard":
@@ -243,6 +244,11 @@ class Store:
             writer.abort()
             raise
         return _Shard(writer.path, _shard_rows(new, [(at.row, at.offset) for at in locators]))
+
+
+@functools.lru_cache(maxsize=64)
+def _name(archive: str) -> str:
+    return Path(archive).name
 
 
 @dataclass(slots=True)
