@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,16 +17,21 @@ from captionlake.lake.options import emit, json_option, lake_option, printable
 @click.option(
     "--pretrained", required=True, metavar="TAG|DIR", help="One of open_clip's tags for it, or a local folder."
 )
-@click.option("--batch-size", type=click.IntRange(1, 4096), help="Pictures at a time (default: 8, on a GPU 64).")
+@click.option("--batch-size", type=click.IntRange(1, 4096), help="Pictures at a time (default: 8, on a GPU 256).")
 @click.option("--threads", type=click.IntRange(1, 256), help="Threads that decode pictures (default: one a core).")
 @click.option(
     "--device", default="auto", show_default=True, help="torch's name of a device; auto takes the GPU if any."
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="Of weights and activations; auto takes bf16 where the device computes in it.",
+)
 @lake_option
 @json_option
-def embed(
-    model: str, pretrained: str, batch_size: int | None, threads: int | None, device: str, lake: Path, as_json: bool
-) -> None:
+def embed(lake: Path, as_json: bool, **options: Any) -> None:
     """Embed each picture that has no vector by this open_clip model yet."""
     from pydantic import ValidationError
 
@@ -34,7 +40,7 @@ def embed(
     from captionlake.lake import Lake
 
     try:
-        config = EmbedConfig(model=model, pretrained=pretrained, batch_size=batch_size, threads=threads, device=device)
+        config = EmbedConfig(**options)
     except ValidationError as error:
         raise CaptionlakeError(
             "; ".join(f"--{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())

@@ -119,7 +119,7 @@ def _save_random_clip(folder: Path, seed: int, size: int) -> Path:
     from safetensors.torch import save_file
 
     vision = {"image_size": size, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8}
-    text = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
+    text = {"context_length": 8, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
     architecture = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
