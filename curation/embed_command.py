@@ -2,12 +2,15 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.options import emit, json_option, lake_option, printable
+
+if TYPE_CHECKING:
+    from captionlake.curation.embed_plan import EmbedPlan
 
 
 @click.command()
@@ -29,9 +32,10 @@ from captionlake.lake.options import emit, json_option, lake_option, printable
     show_default=True,
     help="Of weights and activations; auto takes bf16 where the device computes in it.",
 )
+@click.option("--plan", is_flag=True, help="Say how many pictures, hours and bytes it would take, and write nothing.")
 @lake_option
 @json_option
-def embed(lake: Path, as_json: bool, **options: Any) -> None:
+def embed(lake: Path, as_json: bool, plan: bool, **options: Any) -> None:
     """Embed each picture that has no vector by this open_clip model yet."""
     from pydantic import ValidationError
 
@@ -45,6 +49,13 @@ def embed(lake: Path, as_json: bool, **options: Any) -> None:
         raise CaptionlakeError(
             "; ".join(f"--{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
         ) from error
+    if plan:
+        from captionlake.curation.embed_plan import plan_embedding
+
+        with Lake.open(lake) as opened:
+            planned = plan_embedding(opened, config)
+        emit(as_json, asdict(planned), _plan_said(planned))
+        return
     with Lake.open(lake) as opened:
         counts = run_embed(opened, config)
     text = (
@@ -52,3 +63,11 @@ def embed(lake: Path, as_json: bool, **options: Any) -> None:
         f"{counts.present:,} of {counts.images:,} had a vector before"
     )
     emit(as_json, asdict(counts), text)
+
+
+def _plan_said(plan: "EmbedPlan") -> str:
+    said = f"{plan.pending:,} of {plan.images:,} pictures have no vector by {printable(plan.model_id)}"
+    if not plan.pending:
+        return said
+    rate = f"{plan.rate:,.1f} pictures/s ({plan.rate_from})"
+    return f"{said}\nabout {plan.hours:,.2f} hours at {rate}, {plan.vector_bytes / 2**20:,.1f} MiB of vectors"

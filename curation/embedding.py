@@ -4,11 +4,12 @@ Work goes shard by shard in disk order: what is pending is asked again for each 
 with the lake, and a killed run goes on after its last commit.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
@@ -19,6 +20,7 @@ from captionlake.curation.model import EmbedConfig, load_model, model_id
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.progress import progress
+from captionlake.lake.runs import note_run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,19 +54,39 @@ def embed(lake: Lake, config: EmbedConfig, *, model: Encoder | None = None) -> E
     images = int(lake.value("SELECT count(DISTINCT image_id) FROM images"))
     total = sum(count for _, count in pending)
     embedded = 0
+    dimensions, started = 0, time.monotonic()
     encoding = Encoding(model, batch_size=config.batch_size, threads=config.threads)
     with progress("embed", total) as advance, closing(encoding):
         for shards in _groups(pending, COMMIT_EVERY):
             ids = [row for (row,) in lake.rows(_sql("pending_images"), [shards, model.model_id])]
             for part in range(0, len(ids), COMMIT_EVERY):
                 pictures = _distinct(lake.pictures(ids[part : part + COMMIT_EVERY]))
-                made = [_table(batch, model.model_id, vectors) for batch, vectors in encoding.run(pictures)]
+                made = []
+                for batch, vectors in encoding.run(pictures):
+                    made.append(_table(batch, model.model_id, vectors))
+                    dimensions = vectors.shape[1]
                 rows = pa.concat_tables(made) if made else _SCHEMA.empty_table()
                 embedded += _store(lake, rows)
                 advance(rows.num_rows)
     if embedded:
+        seconds = time.monotonic() - started
+        detail = run_detail(config, model) | {"batch_size": encoding.batch_size, "dimensions": dimensions}
+        told = {"pictures": embedded, "rate": embedded / seconds, "seconds": seconds}
+        note_run(lake, "embed", target=model.model_id, detail=detail, counts=told)
         lake.merge_small_files()
     return EmbedCounts(model_id=model.model_id, images=images, present=images - total, embedded=embedded)
+
+
+def run_detail(config: EmbedConfig, model: Encoder) -> dict[str, Any]:
+    """What decides a run's rate beside the model, as ``runs`` tells it."""
+    return {
+        "library": "open_clip",
+        "model": config.model,
+        "precision": model.placement.precision,
+        "device": model.placement.device,
+        "batch_size": config.batch_size or model.batch_size,
+        "threads": config.threads,
+    }
 
 
 def _groups(pending: Sequence[tuple[str, int]], size: int) -> Iterator[list[str]]:

@@ -5,6 +5,7 @@ Letters in shapes: B items of a batch, D numbers of a vector.
 
 from typing import TYPE_CHECKING, Protocol
 
+from captionlake.curation.placement import Placement
 from captionlake.errors import CaptionlakeError
 
 if TYPE_CHECKING:
@@ -18,10 +19,11 @@ class Encoder(Protocol):
 
     ``model_id`` names architecture, weights, preprocessing and precision: vectors of one id may be compared, and no
     others. ``batch_size`` is the number of pictures that suits the device; ``batches_at_once`` how many calls of
-    ``vectors`` should run side by side, so that the device does not wait for the next batch.
+    ``vectors`` should run side by side, so that the device does not wait for the next batch: one on the processor.
     """
 
     model_id: str
+    placement: Placement
     batch_size: int
     batches_at_once: int
 

@@ -1,4 +1,4 @@
-"""Pictures to vectors, batch by batch: decoding in threads beside the model, and smaller batches where memory runs out."""
+"""Pictures to vectors, batch by batch: decoding in threads, and smaller batches where memory runs out."""
 
 import logging
 import os
@@ -46,7 +46,7 @@ class Encoding:
         try:
             while batch := list(islice(prepared, self.batch_size)):
                 waiting.append(self._models.submit(self._vectors, batch))
-                if len(waiting) > self.encoder.batches_at_once:
+                if len(waiting) >= self.encoder.batches_at_once:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -56,13 +56,20 @@ class Encoding:
             prepared.close()
 
     def _prepared(self, pictures: Iterable[tuple[str, bytes]]) -> "Generator[Prepared]":
-        """Prepared pictures in order; as many as make two batches are being decoded or wait."""
+        """Prepared pictures in order.
+
+        Where the model runs on a device of its own, another batch is decoded meanwhile. On the processor both would take
+        each other's cores, and each of the model's threads would wait for the one that decodes: a batch is decoded by
+        all cores, then computed by all.
+        """
+        beside = self.encoder.batches_at_once > 1
         waiting: deque[tuple[str, Future[torch.Tensor]]] = deque()
         try:
             for image_id, data in pictures:
                 waiting.append((image_id, self._decoders.submit(self.encoder.prepare, data)))
-                if len(waiting) >= 2 * self.batch_size:
-                    yield _result(*waiting.popleft())
+                if len(waiting) >= self.batch_size * (2 if beside else 1):
+                    for _ in range(1 if beside else len(waiting)):
+                        yield _result(*waiting.popleft())
             while waiting:
                 yield _result(*waiting.popleft())
         finally:

@@ -39,7 +39,7 @@ class OpenClipEncoder:
         self._preprocessing = Preprocessing(settings)
         weights = _weights_hash(network, architecture)
         self.model_id = f"{name}:{weights}:{self._preprocessing.name}{placement.suffix()}"
-        self._placement, self._source = placement, source
+        self.placement, self._source = placement, source
         self._network = network.to(device=placement.device, dtype=placement.dtype).eval()
         as_row = functools.partial(torch.tensor, dtype=torch.float32, device=placement.device)
         self._mean = as_row(self._preprocessing.mean) * 255  # (3,)
@@ -58,9 +58,9 @@ class OpenClipEncoder:
 
         with torch.inference_mode():
             batch = torch.stack(pictures)  # (B, H, W, 3)
-            if self._placement.on_gpu:
-                batch = batch.pin_memory().to(self._placement.device, non_blocking=True)
-            scaled = ((batch - self._mean) / self._std).to(self._placement.dtype)
+            if self.placement.on_gpu:
+                batch = batch.pin_memory().to(self.placement.device, non_blocking=True)
+            scaled = ((batch - self._mean) / self._std).to(self.placement.dtype)
             return unit_rows(self._network.encode_image(scaled.permute(0, 3, 1, 2)))
 
     def text_vectors(self, texts: list[str]) -> "npt.NDArray[np.float32]":
@@ -70,7 +70,7 @@ class OpenClipEncoder:
         if not hasattr(self._network, "encode_text"):
             raise no_text_side(self.model_id)
         try:
-            tokens = self._tokenizer(texts).to(self._placement.device)  # (B, tokens)
+            tokens = self._tokenizer(texts).to(self.placement.device)  # (B, tokens)
             with torch.inference_mode():
                 return unit_rows(self._network.encode_text(tokens))
         except ValueError:

@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-MAX_LEVELS = 3
-MEAN_LEVELS = 0.1
+MAX_LEVELS = 6  # where width and height shrink unequally; else 3
+MEAN_LEVELS = 0.2
 DRAFT_TIMES = 2
-DRAFT_COSINE = (
-    0.998  # least cosine of a photograph's vectors with and without draft decoding, at inputs of 112 pixels and more
-)
+# Least cosine of a photograph's vectors with and without draft decoding, at inputs of 112 pixels and more.
+DRAFT_COSINE = 0.997
 
 
 class Preprocessing:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pytest
 
 from captionlake.curation import embedding
+from captionlake.curation.embed_plan import plan_embedding
 from captionlake.curation.embedding import EmbedConfig, EmbedCounts, embed
 from captionlake.curation.encoder import Encoder
 from captionlake.curation.model import load_model, model_id
@@ -103,8 +104,10 @@ class Stops:
     """A real model that stops, as if killed, after some batches."""
 
     def __init__(self, model: Encoder, batches: int) -> None:
-        self.model_id, self.prepare, self._model, self._left = model.model_id, model.prepare, model, batches
-        self.batch_size, self.batches_at_once = model.batch_size, model.batches_at_once
+        self._model, self._left = model, batches
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
 
     def vectors(self, pictures: Any) -> Any:
         if self._left == 0:
@@ -296,3 +299,58 @@ def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
 
     with pytest.raises(ValidationError):
         EmbedConfig(**{"model": "ViT-B-32", "pretrained": "openai", **wrong})
+
+
+def test_a_run_is_noted_with_its_rate(
+    lake: Lake, add_pictures: AddPictures, photographs: dict[str, bytes], random_clip: RandomClip
+) -> None:
+    add_pictures(lake, photographs)
+    counts = embed(lake, config(random_clip(), batch_size=4, threads=1))
+    embed(lake, config(random_clip()))  # nothing is pending: nothing is noted
+    ((target, detail, told, seconds),) = lake.rows(
+        "SELECT target, detail, counts, seconds FROM runs WHERE step = 'embed'"
+    )
+    assert target == counts.model_id
+    assert json.loads(detail) == {
+        "library": "open_clip",
+        "model": NAME,
+        "precision": "fp32",
+        "device": "cpu",
+        "batch_size": 4,
+        "threads": 1,
+        "dimensions": 24,
+    }
+    noted = json.loads(told)
+    assert noted["pictures"] == 10
+    assert noted["rate"] == pytest.approx(10 / seconds)
+
+
+def test_a_plan_measures_and_writes_nothing(
+    lake: Lake, add_pictures: AddPictures, photographs: dict[str, bytes], random_clip: RandomClip
+) -> None:
+    names = list(photographs)
+    add_pictures(lake, {name: photographs[name] for name in names[:3]})
+    settings = config(random_clip())
+    first = plan_embedding(lake, settings)
+    assert (first.images, first.present, first.pending, first.rate_from) == (3, 0, 3, "measured")
+    assert first.rate is not None and first.rate > 0
+    assert first.hours == pytest.approx(3 / first.rate / 3600)
+    assert first.vector_bytes == 3 * 24 * 4
+    assert lake.value("SELECT count(*) FROM embeddings") == 0
+    assert lake.value("SELECT count(*) FROM runs WHERE step = 'embed'") == 0
+    embed(lake, settings)
+    add_pictures(lake, {name: photographs[name] for name in names[3:]}, source="later")
+    second = plan_embedding(lake, settings)
+    assert (second.present, second.pending, second.rate_from) == (3, 7, "last run")
+    told = json.loads(lake.value("SELECT counts FROM runs WHERE step = 'embed'"))
+    assert second.rate == pytest.approx(told["rate"])
+    assert second.vector_bytes == 7 * 24 * 4
+    other_batches = plan_embedding(lake, config(random_clip(), batch_size=2))
+    assert other_batches.rate_from == "measured"
+    embed(lake, settings)
+    assert plan_embedding(lake, settings).pending == 0
+
+
+def test_a_plan_of_a_lake_without_pictures(lake: Lake, random_clip: RandomClip) -> None:
+    found = plan_embedding(lake, config(random_clip()))
+    assert (found.images, found.pending, found.rate, found.hours) == (0, 0, None, 0.0)
