@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 @click.option(
     "--pretrained", required=True, metavar="TAG|DIR", help="One of open_clip's tags for it, or a local folder."
 )
+@click.option(
+    "--library",
+    type=click.Choice(["open_clip", "transformers"]),
+    default="open_clip",
+    show_default=True,
+    help="Whose model it is; of transformers, --pretrained is a folder or a name on the Hub.",
+)
 @click.option("--batch-size", type=click.IntRange(1, 4096), help="Pictures at a time (default: 8, on a GPU 256).")
 @click.option("--threads", type=click.IntRange(1, 256), help="Threads that decode pictures (default: one a core).")
 @click.option(
@@ -36,7 +43,7 @@ if TYPE_CHECKING:
 @lake_option
 @json_option
 def embed(lake: Path, as_json: bool, plan: bool, **options: Any) -> None:
-    """Embed each picture that has no vector by this open_clip model yet."""
+    """Embed each picture that has no vector by this model yet."""
     from pydantic import ValidationError
 
     from captionlake.curation.embedding import EmbedConfig

@@ -80,7 +80,7 @@ def embed(lake: Lake, config: EmbedConfig, *, model: Encoder | None = None) -> E
 def run_detail(config: EmbedConfig, model: Encoder) -> dict[str, Any]:
     """What decides a run's rate beside the model, as ``runs`` tells it."""
     return {
-        "library": "open_clip",
+        "library": config.library,
         "model": config.model,
         "precision": model.placement.precision,
         "device": model.placement.device,

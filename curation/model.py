@@ -10,17 +10,19 @@ from captionlake.curation.encoder import Encoder
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
 class EmbedConfig:
-    """Which open_clip model makes the embeddings, and how.
+    """Which model makes the embeddings, and how.
 
-    ``pretrained`` is one of open_clip's tags, or a folder with ``open_clip_config.json`` and
+    Of ``library`` open_clip, ``pretrained`` is one of its tags, or a folder with ``open_clip_config.json`` and
     ``open_clip_model.safetensors``. With a folder the architecture is the folder's, and ``model`` is the name it goes
-    by. ``threads`` decode pictures (default: one a core). ``device`` is torch's name of one; ``auto`` is the GPU
-    where there is one. ``precision`` is that of weights and activations; ``auto`` is bf16 where the device computes
+    by. Of transformers, it is a folder that ``save_pretrained`` wrote, or a name on the Hub, and ``model`` is again the
+    name it goes by. ``threads`` decode pictures (default: one a core). ``device`` is torch's name of one; ``auto`` is the
+    GPU where there is one. ``precision`` is that of weights and activations; ``auto`` is bf16 where the device computes
     in it. Vectors are stored in float32 either way, under ids that differ.
     """
 
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/+-]*$")]
     pretrained: Annotated[str, Field(min_length=1)]
+    library: Literal["open_clip", "transformers"] = "open_clip"
     batch_size: Annotated[StrictInt, Field(ge=1, le=4096)] | None = None
     threads: Annotated[StrictInt, Field(ge=1, le=256)] | None = None
     device: Annotated[str, Field(min_length=1)] = "auto"
@@ -35,7 +37,12 @@ def load_model(config: EmbedConfig) -> Encoder:
     from captionlake.curation.open_clip_model import load_open_clip
     from captionlake.curation.placement import place
 
-    return load_open_clip(config, place(config.device, config.precision))
+    placement = place(config.device, config.precision)
+    if config.library == "transformers":
+        from captionlake.curation.transformers_model import load_transformers
+
+        return load_transformers(config, placement)
+    return load_open_clip(config, placement)
 
 
 def model_id(config: EmbedConfig) -> str:
