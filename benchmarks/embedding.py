@@ -62,7 +62,7 @@ def flops_of_picture(vision: dict[str, Any], embed_dim: int) -> float:
     ratio, patches = vision.get("mlp_ratio", 4.0), (side // patch) ** 2
     n = patches + 1
     layer = 2 * n * (4 + 2 * ratio) * width**2 + 4 * n**2 * width
-    return vision["layers"] * layer + 2 * patches * 3 * patch**2 * width + 2 * width * embed_dim
+    return float(vision["layers"] * layer + 2 * patches * 3 * patch**2 * width + 2 * width * embed_dim)
 
 
 def rate(count: int, work: Callable[[], None], device: str) -> float:

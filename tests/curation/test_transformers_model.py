@@ -28,8 +28,8 @@ def save_tokenizer(folder: Path) -> None:
     words = tokenizers.Tokenizer(
         tokenizers.models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]")
     )
-    words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()  # type: ignore[assignment]
-    words.post_processor = tokenizers.processors.TemplateProcessing(  # type: ignore[assignment]
+    words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    words.post_processor = tokenizers.processors.TemplateProcessing(
         single="$A [END]", special_tokens=[("[END]", 2)]
     )
     transformers.PreTrainedTokenizerFast(
