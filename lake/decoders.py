@@ -46,6 +46,7 @@ class Decoders:
         self._pool = ThreadPoolExecutor(2 * self._cores, thread_name_prefix="decode")
         self._by_threads = threading.BoundedSemaphore(self._cores)
         self._processes: list[_Process] = []
+        self._by_processes = False
         self._free: queue.SimpleQueue[_Process] = queue.SimpleQueue()
         self._room: IO[bytes] | None = None
 
@@ -58,6 +59,7 @@ class Decoders:
             self._processes.append(_Process(self._room.fileno(), nsfw=self._nsfw is not None))
         for process in self._processes * 2:  # one task to work at, and one that waits in the pipe
             self._free.put(process)
+        self._by_processes = True
 
     def submit(self, task: Task) -> "Future[Answer]":
         """Look at these pictures, one after the other. Raises ``CaptionlakeError`` where they cannot be looked at."""
@@ -72,11 +74,12 @@ class Decoders:
             self._room.close()
 
     def _done(self, task: Task) -> Answer:
-        if self._processes and task:
+        if self._by_processes and task:
             process = self._free.get()
             try:
                 return _seen(process.ask(task))
             except _NotStarted as error:
+                self._by_processes = False
                 log.warning("no decoding process starts (%s): threads decode, which takes longer", error)
             finally:
                 self._free.put(process)
