@@ -2,7 +2,8 @@
 
 import click
 
+from captionlake.curation.decontaminate_command import decontaminate
 from captionlake.curation.dedupe_command import dedupe
 from captionlake.curation.embed_command import embed
 
-commands: list[click.Command] = [embed, dedupe]
+commands: list[click.Command] = [embed, dedupe, decontaminate]

@@ -11,6 +11,7 @@ from captionlake.lake.options import emit, json_option, lake_option, printable
 
 if TYPE_CHECKING:
     from captionlake.curation.embed_plan import EmbedPlan
+    from captionlake.curation.model import EmbedConfig
 
 
 @click.command()
@@ -44,18 +45,10 @@ if TYPE_CHECKING:
 @json_option
 def embed(lake: Path, as_json: bool, plan: bool, **options: Any) -> None:
     """Embed each picture that has no vector by this model yet."""
-    from pydantic import ValidationError
-
-    from captionlake.curation.embedding import EmbedConfig
     from captionlake.curation.embedding import embed as run_embed
     from captionlake.lake import Lake
 
-    try:
-        config = EmbedConfig(**options)
-    except ValidationError as error:
-        raise CaptionlakeError(
-            "; ".join(f"--{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
-        ) from error
+    config = embed_config(**options)
     if plan:
         from captionlake.curation.embed_plan import plan_embedding
 
@@ -70,6 +63,20 @@ def embed(lake: Path, as_json: bool, plan: bool, **options: Any) -> None:
         f"{counts.present:,} of {counts.images:,} had a vector before"
     )
     emit(as_json, asdict(counts), text)
+
+
+def embed_config(**options: Any) -> "EmbedConfig":
+    """The model that a command's options name, or an error that names the option."""
+    from pydantic import ValidationError
+
+    from captionlake.curation.model import EmbedConfig
+
+    try:
+        return EmbedConfig(**options)
+    except ValidationError as error:
+        raise CaptionlakeError(
+            "; ".join(f"--{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
+        ) from error
 
 
 def _plan_said(plan: "EmbedPlan") -> str:

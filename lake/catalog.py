@@ -81,7 +81,7 @@ def attach(connection: duckdb.DuckDBPyConnection, lake: Path, *, read_only: bool
 def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
     """All tables of an empty catalog, in one transaction."""
     connection.execute("BEGIN")
-    connection.execute(files("captionlake.lake").joinpath("sql/schema.sql").read_text())
+    connection.execute(_schema())
     connection.execute(
         "INSERT INTO lake_info VALUES (?, now(), ?)", [SCHEMA_VERSION, f"captionlake {version('captionlake')}"]
     )
@@ -102,6 +102,24 @@ def check_schema(connection: duckdb.DuckDBPyConnection, lake: Path) -> None:
             f"the lake {lake} has schema version {found}, this captionlake reads up to {SCHEMA_VERSION}: "
             "run  pip install --upgrade captionlake"
         )
+
+
+def lacks_tables(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the lake was made before a table of the same schema version came to be."""
+    query = "SELECT table_name FROM __ducklake_metadata_lake.ducklake_table WHERE end_snapshot IS NULL"
+    known = {name for (name,) in connection.execute(query).fetchall()}
+    return not known.issuperset(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", _schema()))
+
+
+def add_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the tables that the lake lacks, in one transaction; to be called under the write lock."""
+    connection.execute("BEGIN")
+    connection.execute(_schema())
+    connection.execute("COMMIT")
+
+
+def _schema() -> str:
+    return files("captionlake.lake").joinpath("sql/schema.sql").read_text()
 
 
 def first_line(error: BaseException) -> str:

@@ -79,6 +79,9 @@ class Lake:
         try:
             catalog.attach(connection, folder)
             catalog.check_schema(connection, folder)
+            if catalog.lacks_tables(connection):
+                with write_lock(folder):
+                    catalog.add_tables(connection)
             spill = folder / "staging" / f"duckdb-{uuid.uuid4().hex[:12]}"  # made when a query first needs it
             connection.execute(f"SET temp_directory = {quote(str(spill))}")
             connection.execute(f"CREATE TEMP VIEW image_bytes AS {image_bytes_query(folder)}")

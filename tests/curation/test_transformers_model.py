@@ -29,9 +29,7 @@ def save_tokenizer(folder: Path) -> None:
         tokenizers.models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]")
     )
     words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    words.post_processor = tokenizers.processors.TemplateProcessing(
-        single="$A [END]", special_tokens=[("[END]", 2)]
-    )
+    words.post_processor = tokenizers.processors.TemplateProcessing(single="$A [END]", special_tokens=[("[END]", 2)])
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]", eos_token="[END]"
     ).save_pretrained(folder)

@@ -266,3 +266,16 @@ def test_a_busy_catalog_is_tried_again_but_not_for_ever(
             holder.kill()
             holder.communicate()
         assert lake.value("SELECT count(*) FROM embeddings") == written
+
+
+def test_a_lake_made_before_a_table_came_to_be_gets_it_on_opening(lake: Lake) -> None:
+    lake.commit(lambda connection: connection.execute("DROP TABLE caption_scores").fetchall())
+    lake.commit(lambda connection: connection.execute("DROP TABLE publications").fetchall())
+    before = lake.rows("SELECT * FROM lake_info")
+    lake.close()
+    with Lake.open(lake.path) as opened:
+        assert opened.rows("FROM caption_scores") == opened.rows("FROM publications") == []
+        assert opened.rows("SELECT * FROM lake_info") == before
+        snapshot = opened.snapshot()
+    with Lake.open(lake.path) as again:
+        assert again.snapshot() == snapshot

@@ -1,0 +1,61 @@
+"""The pictures that lie beside a benchmark's list: in its folder, in folders below, or in zips and tars that lie there."""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from captionlake.curation.benchmarks.benchmark import Item
+from captionlake.lake.archives import ArchiveReader, Member, MemberError, members
+from captionlake.lake.reasons import FailureReason
+
+_ARCHIVES = (".zip", ".tar")
+Place = tuple[Path, Member]
+
+
+class PictureFiles:
+    """Finds a picture by the name that a list gives it. No name is ever joined to a path: it is looked up in a listing."""
+
+    def __init__(self, root: Path) -> None:
+        self._reader = ArchiveReader()
+        self._by_path: dict[str, Place] = {}
+        self._by_name: dict[str, Place] = {}
+        self._by_stem: dict[str, Place] = {}
+        for archive, member in _listed(root):
+            path = PurePosixPath(member.name)
+            self._by_path.setdefault(member.name, (archive, member))
+            self._by_name.setdefault(path.name, (archive, member))
+            self._by_stem.setdefault(path.stem, (archive, member))
+
+    def __enter__(self) -> "PictureFiles":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
+
+    def item(self, name: str, picture: str) -> Item:
+        """The item ``name`` with the picture: the file of that path, of that name, or of that name with a suffix."""
+        base = PurePosixPath(picture.replace("\\", "/")).name
+        place = self._by_path.get(picture) or self._by_name.get(base) or self._by_stem.get(base)
+        if place is None:
+            return Item(name=name, reason=FailureReason.MISSING_MEMBER, detail=f"no picture {picture[:200]}")
+        return read_item(self._reader, name, *place)
+
+
+def read_item(reader: ArchiveReader, name: str, archive: Path, member: Member) -> Item:
+    """The item with the member's bytes, or with the reason why it has none."""
+    if member.reason is not None:
+        return Item(name=name, reason=member.reason, detail=member.detail)
+    try:
+        return Item(name=name, data=reader.read(str(archive), member.name, member.offset, member.n_bytes))
+    except MemberError as error:
+        return Item(name=name, reason=error.reason, detail=error.detail)
+
+
+def _listed(root: Path) -> Iterator[Place]:
+    archives = []
+    for member in members(root):
+        yield root, member
+        if root.is_dir() and member.reason is None and member.name.lower().endswith(_ARCHIVES):
+            archives.append(root / member.name)
+    for archive in archives:
+        for member in members(archive):
+            yield archive, member
