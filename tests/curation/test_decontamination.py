@@ -19,7 +19,7 @@ from captionlake.curation.cosine import exact_cosine
 from captionlake.curation.decontamination import Contamination, DecontaminateConfig, decontaminate, near_hashes
 from captionlake.curation.embedding import EmbedConfig, embed
 from captionlake.curation.encoder import Encoder
-from captionlake.curation.join import cross_pairs
+from captionlake.curation.join import JoinConfig, cross_pairs
 from captionlake.curation.model import load_model
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
@@ -272,7 +272,7 @@ def test_cross_pairs_are_those_of_all_pairs(block: int) -> None:
     left[7], left[8] = right[2], -right[3]
     left, right = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (left, right))
     for threshold in (0.2, float(exact_cosine(left[0], right[0])), 1.0, -1.0):
-        i, j, similarity = cross_pairs(left, right, threshold, block)
+        i, j, similarity = cross_pairs(left, right, threshold, JoinConfig(block=block))
         cosines = {(a, b): exact_cosine(left[a], right[b]) for a in range(50) for b in range(9)}
         expected = [pair for pair, cosine in sorted(cosines.items()) if cosine >= threshold]
         assert list(zip(i.tolist(), j.tolist(), strict=True)) == expected

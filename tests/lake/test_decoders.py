@@ -89,7 +89,7 @@ def test_scores_of_processes(monkeypatch: pytest.MonkeyPatch, photographs: dict[
 
 
 def test_the_tasks_of_a_killed_process_are_done_by_a_new_one(decoders: Decoders, tiles: Tiles) -> None:
-    task = [(data, None) for data in tiles(8)]
+    task = [(data, None) for data in tiles(20) * 5]
     expected = [look(data, alt, None) for data, alt in task]
     assert decoders.submit(task).result() == expected
     before = pids(decoders)
@@ -98,6 +98,9 @@ def test_the_tasks_of_a_killed_process_are_done_by_a_new_one(decoders: Decoders,
     for pid in before:
         os.kill(pid, signal.SIGKILL)
     assert all(future.result(60) == expected for future in waiting)
+    assert all(
+        decoders.submit(task).result(60) == expected for _ in range(8)
+    )  # by both, should all have been done before
     assert not set(before) & set(pids(decoders))
 
 
