@@ -84,7 +84,7 @@ class Heads:
         self.moved = 0.0
         step = max(1, _NUMBERS.get(device.type, _NUMBERS["cpu"]) // vectors.shape[1])
         for at in range(0, len(vectors), step):
-            part = torch.from_numpy(vectors[at : at + step]).to(device).double()
+            part = torch.from_numpy(np.array(vectors[at : at + step])).to(device).double()
             exact = rotation.heads(part, k)
             head = exact.to(dtype)
             wide = head.double()

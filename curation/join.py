@@ -169,12 +169,12 @@ class _Join:
         """The candidates whose product in float32 does not rule them out."""
         torch = self._torch
         lowest = self._cosine.lowest_product(self._threshold)
-        vectors, others = torch.from_numpy(self._cosine.vectors), torch.from_numpy(self._cosine.others)
+        vectors, others = self._cosine.vectors, self._cosine.others
         step = max(1, _GATHER // vectors.shape[1])
         kept = []
         for at in range(0, len(i), step):
-            left = vectors[torch.from_numpy(i[at : at + step])]
-            right = others[torch.from_numpy(j[at : at + step])]
+            left = torch.from_numpy(vectors[i[at : at + step]])
+            right = torch.from_numpy(others[j[at : at + step]])
             kept.append(((left * right).sum(1) >= lowest).numpy())
         close = np.concatenate(kept)
         return i[close], j[close]
