@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, StrictFloat, StrictInt, field_validator, model_validator
+from pydantic import ConfigDict, Field, StrictBool, StrictFloat, StrictInt, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 Count = Annotated[StrictInt, Field(ge=0)]
@@ -32,7 +32,8 @@ class SelectConfig:
 
     ``where`` is an SQL condition over ``images``; a row for which it is NULL is left out. Without
     ``duplicate_threshold`` only the same bytes count as duplicates. ``keep_order``: collections whose picture stays
-    when two are duplicates, best first. ``duplicates = "keep"`` looks for none, not even for the same bytes.
+    when two are duplicates, best first. ``duplicates = "keep"`` looks for none, not even for the same bytes. ``decontaminate``:
+    pictures that are known to be a benchmark's are left out, before duplicates are looked for.
     """
 
     seed: StrictInt = 0
@@ -40,6 +41,7 @@ class SelectConfig:
     duplicates: Literal["drop", "keep"] = "drop"
     duplicate_threshold: Annotated[StrictFloat | StrictInt, Field(gt=0, le=1)] | None = None
     keep_order: tuple[Name, ...] = ()
+    decontaminate: StrictBool = True
     shortfall: Literal["error", "report"] = "error"
     quota: tuple[Quota, ...] = ()
 

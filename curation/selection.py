@@ -1,7 +1,7 @@
 """Select: which rows of ``images`` a release takes, and why not each of the others.
 
 A pure function of a snapshot and a ``SelectConfig``. Decisions fall in this order, and the first that excludes a row
-is its reason: predicate, no_quota, no_caption, duplicate, over_quota. Within a quota rows are drawn in the order of
+is its reason: predicate, no_quota, no_caption, contaminated, duplicate, over_quota. Within a quota rows are drawn in the order of
 ``sha256(seed:length:source:source_key)``, length being that of source in bytes (so no two keys share an encoding); an
 order that does not depend on other rows, so an added image displaces what it duplicates and at most one row of a full
 quota.
@@ -150,6 +150,11 @@ def _with_first_reasons(rows: pl.DataFrame, config: SelectConfig, captioned_by: 
         (~pl.col("passes"), Reason.PREDICATE, pl.lit(config.where)),
         (pl.col("quota").is_null(), Reason.NO_QUOTA, no_quota),
         (~pl.col("captioned"), Reason.NO_CAPTION, pl.lit(f"no caption by {captioned_by}")),
+        (
+            pl.col("benchmark_item").is_not_null() & config.decontaminate,
+            Reason.CONTAMINATED,
+            pl.format("shows {}", "benchmark_item"),
+        ),
     ]
     reason: pl.Expr = pl.lit(None, pl.String)
     detail: pl.Expr = pl.lit(None, pl.String)

@@ -18,11 +18,14 @@ captioned AS (
     UNION
     SELECT images.source, images.source_key FROM images JOIN captions USING (image_id)
     WHERE captions.producer = (SELECT producer FROM given) AND captions.source IS NULL
+),
+shown AS (
+    SELECT image_id, min(concat(item, ' of ', benchmark)) AS benchmark_item FROM contamination GROUP BY image_id
 )
 SELECT
-    source, source_key, image_id, collection, subset, pixels, passes,
+    source, source_key, judged.image_id, collection, subset, pixels, passes, benchmark_item,
     row_number() OVER (ORDER BY ticket, source, source_key) AS draw,
     (SELECT producer FROM given) IS NULL OR EXISTS (
         SELECT 1 FROM captioned WHERE captioned.source = judged.source AND captioned.source_key = judged.source_key
     ) AS captioned
-FROM judged
+FROM judged LEFT JOIN shown ON shown.image_id = judged.image_id

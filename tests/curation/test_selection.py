@@ -52,6 +52,28 @@ def test_everything_is_taken_without_a_quota(lake: Lake, add_rows: RowMaker) -> 
     assert selection.quotas.rows() == [("coco", None, None, 3, 3, 0), ("web", None, None, 2, 2, 0)]
 
 
+def test_a_benchmarks_picture_is_left_out_before_keepers_are_chosen(lake: Lake, add_rows: RowMaker) -> None:
+    """Of two rows of the same bytes both go; with decontaminate = false neither goes for it."""
+    add_rows(lake, [*rows_of("coco", 2, image="shown"), *rows_of("web", 1)])
+    shown = hashlib.sha256(b"shown").hexdigest()
+    lake.commit(
+        lambda connection: connection.execute(
+            "INSERT INTO contamination BY NAME SELECT ? AS image_id, unnest(['mme', 'mmbench']) AS benchmark, 'index 7' AS item",
+            [shown],
+        )
+    )
+    selection = select(lake, SelectConfig(), model_id=None)
+    check_partition(lake, selection)
+    assert keys(selection.items) == [("made", "web-0")]
+    assert reasons(selection) == {"coco-0": "contaminated", "coco-1": "contaminated"}
+    assert selection.exclusions["detail"].to_list() == ["shows index 7 of mmbench"] * 2
+    assert selection.exclusions["keeper_key"].null_count() == 2
+    kept = select(lake, SelectConfig(decontaminate=False), model_id=None)
+    assert reasons(kept) == {"coco-1": "duplicate"}
+    before = select(lake, SelectConfig(), model_id=None, snapshot=lake.snapshot() - 1)
+    assert reasons(before) == {"coco-1": "duplicate"}
+
+
 def test_an_empty_lake_gives_empty_frames_of_the_same_columns(lake: Lake, add_rows: RowMaker) -> None:
     empty = select(lake, SelectConfig(), model_id=None)
     add_rows(lake, rows_of("coco", 1))
