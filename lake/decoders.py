@@ -1,7 +1,7 @@
 """Pictures looked at beside the caller's work: by threads where they are few, by processes where they are many.
 
 Threads share the interpreter's lock with all else that the program does: of 10,000 JPEGs on two cores an ingest took 1.5 times as
-long with threads. A process takes a quarter of a second to start. It ends with this one, however that ends: its stdin is a pipe from
+long with threads. A process takes about a tenth of a second to start. It ends with this one, however that ends: its stdin is a pipe from
 here. Its pictures' pixels have room in common with those of the others.
 """
 
