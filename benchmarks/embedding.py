@@ -96,7 +96,7 @@ class Bench:
 
     def forward(self, count: int) -> None:
         """The model alone, the same batch again and again where it is computed."""
-        network = self.encoder._network
+        network = self.encoder.network
         dtype = next(network.parameters()).dtype
         side = network.visual.image_size
         batch = torch.randn(self.batch_size, 3, *side, device=self.device, dtype=dtype)

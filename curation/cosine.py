@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from captionlake.errors import CaptionlakeError
 
-_UNIT_TOLERANCE = 1e-3
+UNIT_TOLERANCE = 1e-3
 _GATHER = 2**21  # float64 numbers gathered at a time while candidates are decided
 
 Vectors = npt.NDArray[np.float32]  # (N, D), unit length
@@ -39,7 +39,7 @@ class Cosine:
         self._squares = squared_lengths(self.vectors)
         self._other_squares = self._squares if others is None else squared_lengths(self.others)
         lengths = np.sqrt(np.concatenate([self._squares, self._other_squares]))
-        if not (np.abs(lengths - 1) <= _UNIT_TOLERANCE).all():  # not finite ones too
+        if not (np.abs(lengths - 1) <= UNIT_TOLERANCE).all():  # not finite ones too
             raise CaptionlakeError(
                 "vectors that are not of unit length cannot be compared: run  captionlake embed  again"
             )

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from captionlake.curation.embed_command import model_config
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.options import emit, json_option, lake_option, printable, table
 
 if TYPE_CHECKING:
     from captionlake.curation.decontamination import Contamination
-    from captionlake.curation.encoder import Encoder
 
 
 @click.command()
@@ -47,6 +47,7 @@ def decontaminate(model: str | None, pretrained: str | None, lake: Path, as_json
 
     from captionlake.curation.decontamination import DecontaminateConfig
     from captionlake.curation.decontamination import decontaminate as run
+    from captionlake.curation.model import load_model
     from captionlake.lake import Lake
 
     try:
@@ -54,22 +55,12 @@ def decontaminate(model: str | None, pretrained: str | None, lake: Path, as_json
     except ValidationError as error:
         said = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
         raise CaptionlakeError(f"decontaminate: {said}: see  captionlake decontaminate --help") from error
-    loaded = _model(model, pretrained)
+    chosen = model_config(model, pretrained)
+    loaded = None if chosen is None else load_model(chosen)
     with Lake.open(lake) as opened:
         found = run(opened, config, model=loaded)
     data = {"threshold": config.threshold, "phash_distance": config.phash_distance}
     emit(as_json, {**data, "benchmarks": [asdict(one) for one in found]}, _text(found))
-
-
-def _model(model: str | None, pretrained: str | None) -> "Encoder | None":
-    if model is None and pretrained is None:
-        return None
-    if model is None or pretrained is None:
-        raise CaptionlakeError("a model needs both --model and --pretrained: give the two that  captionlake embed  had")
-    from captionlake.curation.embed_command import embed_config
-    from captionlake.curation.model import load_model
-
-    return load_model(embed_config(model=model, pretrained=pretrained))
 
 
 def _text(found: "list[Contamination]") -> str:

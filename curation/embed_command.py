@@ -79,6 +79,15 @@ def embed_config(**options: Any) -> "EmbedConfig":
         ) from error
 
 
+def model_config(model: str | None, pretrained: str | None) -> "EmbedConfig | None":
+    """The model of a command that can do without one."""
+    if model is None and pretrained is None:
+        return None
+    if model is None or pretrained is None:
+        raise CaptionlakeError("a model needs both --model and --pretrained: give the two that  captionlake embed  had")
+    return embed_config(model=model, pretrained=pretrained)
+
+
 def _plan_said(plan: "EmbedPlan") -> str:
     said = f"{plan.pending:,} of {plan.images:,} pictures have no vector by {printable(plan.model_id)}"
     if not plan.pending:

@@ -40,7 +40,7 @@ class OpenClipEncoder:
         weights = _weights_hash(network, architecture)
         self.model_id = f"{name}:{weights}:{self._preprocessing.name}{placement.suffix()}"
         self.placement, self._source = placement, source
-        self._network = network.to(device=placement.device, dtype=placement.dtype).eval()
+        self.network = network.to(device=placement.device, dtype=placement.dtype).eval()
         as_row = functools.partial(torch.tensor, dtype=torch.float32, device=placement.device)
         self._mean = as_row(self._preprocessing.mean) * 255  # (3,)
         self._std = as_row(self._preprocessing.std) * 255  # (3,)
@@ -61,18 +61,18 @@ class OpenClipEncoder:
             if self.placement.on_gpu:
                 batch = batch.pin_memory().to(self.placement.device, non_blocking=True)
             scaled = ((batch - self._mean) / self._std).to(self.placement.dtype)
-            return unit_rows(self._network.encode_image(scaled.permute(0, 3, 1, 2)))
+            return unit_rows(self.network.encode_image(scaled.permute(0, 3, 1, 2)))
 
     def text_vectors(self, texts: list[str]) -> "npt.NDArray[np.float32]":
         """See :class:`~captionlake.curation.encoder.Encoder`."""
         import torch
 
-        if not hasattr(self._network, "encode_text"):
+        if not hasattr(self.network, "encode_text"):
             raise no_text_side(self.model_id)
         try:
-            tokens = self._tokenizer(texts).to(self.placement.device)  # (B, tokens)
+            tokens = self.tokenizer(texts).to(self.placement.device)  # (B, tokens)
             with torch.inference_mode():
-                return unit_rows(self._network.encode_text(tokens))
+                return unit_rows(self.network.encode_text(tokens))
         except ValueError:
             raise
         except Exception as error:  # the tokenizer's files, the Hub's client, tokens that the model does not know
@@ -82,7 +82,8 @@ class OpenClipEncoder:
             ) from error
 
     @functools.cached_property
-    def _tokenizer(self) -> Any:
+    def tokenizer(self) -> Any:
+        """open_clip's tokenizer of the model's texts."""
         return require("open_clip", extra="embed").get_tokenizer(self._source)
 
 
@@ -157,11 +158,13 @@ def _weights_hash(network: Any, architecture: dict[str, Any]) -> str:
 
 def tensors_hash(described: str, state: "dict[str, torch.Tensor]") -> str:
     """First digits of a SHA-256 over a description and over tensors in order of name, their types and shapes included."""
+    import torch
+
     digest = hashlib.sha256(described.encode())
     for key in sorted(state):
         tensor = state[key].detach().cpu().contiguous()
         digest.update(f"\n{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.numpy().tobytes())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())  # numpy knows no bfloat16
     return digest.hexdigest()[:_HASH_DIGITS]
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from filelock import FileLock
 
-from captionlake.curation.cosine import Vectors
+from captionlake.curation.cosine import UNIT_TOLERANCE, Vectors
 from captionlake.curation.similarity import embedded_set
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
@@ -35,7 +35,10 @@ _ROWS = 8192  # read at one time
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _State:
-    """What the files hold: ``n`` vectors of ``d`` numbers, those of ``snapshot``, with the fingerprint of their ids."""
+    """What the files hold: ``n`` vectors of ``d`` numbers, those of ``snapshot``, with the fingerprint of their ids.
+
+    ``deviation``: how far a vector's length is from 1, at most.
+    """
 
     model_id: str
     file: str
@@ -43,6 +46,7 @@ class _State:
     d: int
     snapshot: int
     fingerprint: str
+    deviation: float = 0.0
     format: int = _FORMAT
 
 
@@ -50,7 +54,7 @@ class CachedVectors:
     """Vectors (N, D) of a model, and whose they are. Both are mapped from files, whose pages the system can give up."""
 
     def __init__(self, folder: Path, state: _State) -> None:
-        self.model_id = state.model_id
+        self.model_id, self.deviation = state.model_id, state.deviation
         n, d = state.n, state.d
         shape, path = (n, d), folder / state.file
         self.vectors: Vectors = (
@@ -75,8 +79,8 @@ class CachedVectors:
         return pa.LargeStringArray.from_buffers(len(self), pa.py_buffer(offsets), pa.py_buffer(self._ids))
 
     def table(self) -> pa.Table:
-        """image_id and ``at``, the row, for use in SQL."""
-        return pa.table({"image_id": self.ids(), "at": pa.array(np.arange(len(self), dtype=np.int64))})
+        """image_id and ``place``, the row, for use in SQL."""
+        return pa.table({"image_id": self.ids(), "place": pa.array(np.arange(len(self), dtype=np.int64))})
 
 
 def vectors_folder(lake: Path, model_id: str) -> Path:
@@ -136,28 +140,26 @@ def _appended(lake: Lake, folder: Path, state: _State, n: int, snapshot: int) ->
     known = CachedVectors(folder, state).table()
     where = "model_id = ? AND NOT EXISTS (SELECT 1 FROM _cached WHERE _cached.image_id = made.image_id)"
     with lake.registered(_cached=known):
-        new = int(lake.value(f"SELECT count(*) FROM {_at(snapshot)} made WHERE {where}", [state.model_id]))
+        new = int(lake.value(f"SELECT count(*) FROM {_at(snapshot, 'made')} WHERE {where}", [state.model_id]))
         if state.n + new != n:
             return None
-        _copy(lake, folder / state.file, f"FROM {_at(snapshot)} made WHERE {where}", state, n)
-    return _State(**asdict(state) | {"n": n})
+        return _copied(lake, folder / state.file, f"FROM {_at(snapshot, 'made')} WHERE {where}", state, n)
 
 
 def _written(lake: Lake, folder: Path, model_id: str, n: int, snapshot: int) -> _State:
     d = int(lake.value(f"SELECT len(vector) FROM {_at(snapshot)} WHERE model_id = ? LIMIT 1", [model_id]))
     name = f"{uuid.uuid4().hex[:12]}.f32"
     state = _State(model_id=model_id, file=name, n=0, d=d, snapshot=snapshot, fingerprint="")
-    _copy(lake, folder / name, f"FROM {_at(snapshot)} WHERE model_id = ?", state, n)
-    return _State(**asdict(state) | {"n": n})
+    return _copied(lake, folder / name, f"FROM {_at(snapshot)} WHERE model_id = ?", state, n)
 
 
-def _at(snapshot: int) -> str:
-    return f"lake.embeddings AT (VERSION => {snapshot:d})"
+def _at(snapshot: int, alias: str = "embeddings") -> str:
+    return f"lake.embeddings AS {alias} AT (VERSION => {snapshot:d})"
 
 
-def _copy(lake: Lake, path: Path, query: str, state: _State, n: int) -> None:
+def _copied(lake: Lake, path: Path, query: str, state: _State, n: int) -> _State:
     """Write rows behind the first ``state.n``, over what an interrupted process left there, until there are ``n``."""
-    d, written = state.d, state.n
+    d, written, deviation = state.d, state.n, state.deviation
     with (
         path.with_suffix(".f32").open("ab") as vectors,
         path.with_suffix(".ids").open("ab") as ids,
@@ -173,6 +175,13 @@ def _copy(lake: Lake, path: Path, query: str, state: _State, n: int) -> None:
                 raise CaptionlakeError(f"vectors of {state.model_id} differ in length: remove its rows and embed again")
             if len(names) != len(batch) * _ID_BYTES:
                 raise CaptionlakeError(f"an image_id of {state.model_id} is no SHA-256 in hex: remove its row")
+            wide = flat.reshape(-1, d).astype(np.float64)
+            worst = float(np.abs(np.sqrt((wide * wide).sum(axis=1)) - 1).max(initial=0.0))
+            if not worst <= UNIT_TOLERANCE:  # nor is NaN
+                raise CaptionlakeError(
+                    f"a vector of {state.model_id} is not of unit length: run  captionlake embed  again"
+                )
+            deviation = max(deviation, worst)
             vectors.write(np.ascontiguousarray(flat, np.float32).data)
             ids.write(names)
             written += len(batch)
@@ -181,6 +190,7 @@ def _copy(lake: Lake, path: Path, query: str, state: _State, n: int) -> None:
             file.flush()
             os.fsync(file.fileno())
     assert written == n, f"{written} rows of {n} at one snapshot"
+    return _State(**asdict(state) | {"n": n, "deviation": deviation})
 
 
 def _place_state(folder: Path, state: _State) -> None:

@@ -249,7 +249,7 @@ def test_a_vector_that_is_not_finite_stops_with_the_pictures_named(
     ids = add_pictures(lake, dict(list(photographs.items())[:1]))
     model: Any = load_model(config(random_clip()))
     with torch.no_grad():
-        model._network.visual.proj.fill_(float("nan"))
+        model.network.visual.proj.fill_(float("nan"))
     with pytest.raises(CaptionlakeError, match=ids[0]):
         embed(lake, config(random_clip()), model=model)
     assert lake.value("SELECT count(*) FROM embeddings") == 0

@@ -46,7 +46,7 @@ def test_texts_get_open_clips_own_vectors(random_clip: RandomClip) -> None:
 
 def test_a_broken_tokenizer_is_one_line(random_clip: RandomClip) -> None:
     encoder = load(random_clip())
-    encoder._network.token_embedding = type(encoder._network.token_embedding)(4, 32)  # knows four tokens
+    encoder.network.token_embedding = type(encoder.network.token_embedding)(4, 32)  # knows four tokens
     with pytest.raises(CaptionlakeError, match=rf"{NAME}.* made no vectors of 1 texts .*text_cfg") as caught:
         encoder.text_vectors(["a cat"])
     assert "\n" not in str(caught.value)
@@ -133,6 +133,6 @@ def test_another_error_of_the_model_goes_through(random_clip: RandomClip) -> Non
     buffer = io.BytesIO()
     Image.new("RGB", (40, 40), "red").save(buffer, "PNG")
     encoder = load(random_clip())
-    encoder._network.visual.conv1 = None
+    encoder.network.visual.conv1 = None
     with pytest.raises(TypeError):
         encoded(encoder, {"red": buffer.getvalue()})
