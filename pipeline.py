@@ -23,6 +23,7 @@ class Step(StrEnum):
     INGEST = "ingest"
     EMBED = "embed"
     DEDUPE = "dedupe"
+    DECONTAMINATE = "decontaminate"
     SELECT = "select"
     CAPTION = "caption"
     RELEASE = "release"
@@ -79,6 +80,7 @@ def _check_until(recipe: Recipe, until: Step | None) -> None:
         Step.DEDUPE: recipe.embed is not None
         and recipe.select is not None
         and recipe.select.duplicate_threshold is not None,
+        Step.DECONTAMINATE: recipe.decontaminate is not None,
         Step.SELECT: chooses,
         Step.CAPTION: chooses and recipe.caption is not None,
         Step.RELEASE: recipe.release is not None,
@@ -113,6 +115,8 @@ class _Run:
             yield self._embed()
             if recipe.select is not None and recipe.select.duplicate_threshold is not None:
                 yield self._dedupe(recipe.select.duplicate_threshold)
+        if recipe.decontaminate is not None:
+            yield self._decontaminate()
         if recipe.select is None and recipe.release is None:
             return
         selection = self.select()
@@ -146,6 +150,18 @@ class _Run:
             f"{counts.pairs:,} pairs of cosine >= {threshold:g} among {counts.images:,} pictures",
             asdict(counts),
         )
+
+    def _decontaminate(self) -> tuple[Step, str, dict[str, Any]]:
+        from captionlake.curation.decontamination import decontaminate
+        from captionlake.curation.model import load_model
+
+        assert self.recipe.decontaminate is not None
+        model = load_model(self.recipe.embed) if self.recipe.embed is not None else None
+        found = decontaminate(self.lake, self.recipe.decontaminate, model=model)
+        said = ", ".join(f"{one.images:,} pictures of {one.benchmark} ({one.items:,} items)" for one in found)
+        if unread := sum(sum(one.unread.values()) for one in found):
+            said += f"; {unread:,} items could not be read"
+        return Step.DECONTAMINATE, said, {"benchmarks": [asdict(one) for one in found]}
 
     def select(self) -> "Selection":
         """The choice that the recipe makes of the lake as it is now; without a [select], all but the same bytes again."""
@@ -229,7 +245,7 @@ def create_release(recipe: Recipe) -> RunReport:
         raise CaptionlakeError(f"{recipe.path} has no [release]: add one with a name and a version")
     with Lake.open(recipe.lake) as lake:
         job = _chooser(lake, recipe)
-        job.recipe = replace(recipe, ingest=[], embed=None)
+        job.recipe = replace(recipe, ingest=[], embed=None, decontaminate=None)
         for step, said, counts in job.steps():
             job.report.steps.append(StepReport(step, said, counts, 0.0))
         return job.report

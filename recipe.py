@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 
 from captionlake.cards.card_config import CardConfig, card_folder
+from captionlake.curation.decontamination_config import DecontaminateConfig
 from captionlake.curation.model import EmbedConfig
 from captionlake.curation.select_config import SelectConfig
 from captionlake.errors import CaptionlakeError
@@ -31,6 +32,7 @@ _TABLES: dict[str, Any] = {
     "lake": str,
     "ingest": list[IngestConfig],
     "embed": EmbedConfig,
+    "decontaminate": DecontaminateConfig,
     "select": SelectConfig,
     "caption": CaptionConfig,
     "release": ReleaseConfig,
@@ -62,6 +64,7 @@ class Recipe:
     lake: Path
     ingest: list[IngestConfig]
     embed: EmbedConfig | None
+    decontaminate: DecontaminateConfig | None
     select: SelectConfig | None
     caption: CaptionConfig | None
     release: ReleaseConfig | None
@@ -89,6 +92,7 @@ def load_recipe(path: Path) -> Recipe:
         found = check.values()
         _check_tables(check)
         _check_ingest(check, path.parent)
+        _check_decontaminate(check, path.parent)
         _check_lake(check, path.parent)
     if check.problems():
         raise RecipeError(path, check.problems())
@@ -180,6 +184,15 @@ def _check_ingest(check: Check, folder: Path) -> None:
             check.add((*path, "fetch", "allow_private_hosts"), "`allow_private_hosts` belongs in [[ingest]] itself")
 
 
+def _check_decontaminate(check: Check, folder: Path) -> None:
+    """The benchmarks' files on disk."""
+    table = check.data.get("decontaminate")
+    for index, name in enumerate(_list(table.get("against")) if isinstance(table, dict) else []):
+        if isinstance(name, str) and name and not _exists(_absolute(folder, name)):
+            problem = f"no such file or folder: {_absolute(folder, name)}"
+            check.add(("decontaminate", "against", index), problem)
+
+
 def _check_tables(check: Check) -> None:
     """What one table needs of another, and the condition as the database reads it."""
     data = check.data
@@ -226,7 +239,9 @@ def _recipe(path: Path, text: str, found: dict[str, Any]) -> Recipe:
         )
         for config in found.get("ingest", [])
     ]
-    embed, card = found.get("embed"), found.get("card")
+    embed, card, against = found.get("embed"), found.get("card"), found.get("decontaminate")
+    if against is not None:
+        against = replace(against, against=tuple(str(_absolute(folder, name)) for name in against.against))
     if embed is not None and (weights := _absolute(folder, embed.pretrained)).is_dir():
         embed = replace(embed, pretrained=str(weights))
     if card is not None and card.output is not None:
@@ -237,6 +252,7 @@ def _recipe(path: Path, text: str, found: dict[str, Any]) -> Recipe:
         lake=_absolute(folder, found["lake"]),
         ingest=ingest,
         embed=embed,
+        decontaminate=against,
         select=found.get("select"),
         caption=found.get("caption"),
         release=found.get("release"),

@@ -12,7 +12,7 @@ from captionlake.lake.release_commands import release
 if TYPE_CHECKING:
     from captionlake.pipeline import RunReport, StepReport
 
-STEPS = ("ingest", "embed", "dedupe", "select", "caption", "release", "card")
+STEPS = ("ingest", "embed", "dedupe", "decontaminate", "select", "caption", "release", "card")
 _RECIPE = click.argument("recipe", type=click.Path(path_type=Path, dir_okay=False))
 
 
@@ -21,7 +21,7 @@ _RECIPE = click.argument("recipe", type=click.Path(path_type=Path, dir_okay=Fals
 @click.option("--until", type=click.Choice(STEPS), help="Stop after this step.")
 @json_option
 def run(recipe: Path, until: str | None, as_json: bool) -> None:
-    """Work a RECIPE off: ingest, embed, dedupe, select, caption, release, card.
+    """Work a RECIPE off: ingest, embed, dedupe, decontaminate, select, caption, release, card.
 
     Run it again after an interruption: each step does only what is missing.
     """

@@ -1,6 +1,6 @@
 """The words of all captions as a full-text index (SQLite FTS5) in the lake's cache: derived, made and mended when asked for.
 
-The index holds no texts, only where each word stands: BM25 ranks captions, and the lake gives their texts.
+It holds the texts too: to find some of a million texts in the lake's Parquet takes seconds, as all must be unpacked.
 """
 
 import logging
@@ -9,6 +9,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,13 +22,13 @@ from captionlake.lake.progress import progress
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 _ROWS = 8192  # read at one time
 _TERM = re.compile(r'"[^"]*"?|[^\s"]+')
 _SCHEMA = """
 CREATE TABLE state (format INTEGER, snapshot INTEGER, n INTEGER, fingerprint TEXT);
-CREATE TABLE ids (docid INTEGER PRIMARY KEY, caption_id TEXT NOT NULL);
-CREATE VIRTUAL TABLE words USING fts5 (text, content = '', tokenize = 'porter unicode61 remove_diacritics 2');
+CREATE TABLE ids (docid INTEGER PRIMARY KEY, caption_id TEXT NOT NULL, image_id TEXT NOT NULL);
+CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = 'porter unicode61 remove_diacritics 2');
 """
 _State = tuple[int, int, str]  # snapshot, number of captions, fingerprint of their ids
 
@@ -69,21 +70,30 @@ def caption_index(lake: Lake) -> Iterator["CaptionIndex"]:
         yield CaptionIndex(database)
 
 
+@dataclass(frozen=True, slots=True)
+class FoundCaption:
+    """A caption with its BM25 score, the higher the better."""
+
+    caption_id: str
+    image_id: str
+    text: str
+    score: float
+
+
 class CaptionIndex:
     """An index that is open."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
 
-    def best(self, text: str, limit: int, offset: int = 0) -> list[tuple[str, float]]:
-        """(caption_id, BM25 score, the higher the better) of captions with all the words, the best first."""
+    def best(self, text: str, limit: int, offset: int = 0) -> list[FoundCaption]:
+        """Captions with all the words, the best first."""
         query = (
-            "SELECT caption_id, -score FROM (SELECT rowid AS docid, rank AS score FROM words WHERE words MATCH ? "
-            "ORDER BY rank LIMIT ? OFFSET ?) JOIN ids USING (docid) ORDER BY score, caption_id"
+            "SELECT caption_id, image_id, text, -score "
+            "FROM (SELECT rowid AS docid, text, rank AS score FROM words WHERE words MATCH ? ORDER BY rank LIMIT ? OFFSET ?) "
+            "JOIN ids USING (docid) ORDER BY score, caption_id"
         )
-        return [
-            (str(key), float(score)) for key, score in self._database.execute(query, [match_query(text), limit, offset])
-        ]
+        return [FoundCaption(*row) for row in self._database.execute(query, [match_query(text), limit, offset])]
 
 
 def _quoted(path: Path) -> str:
@@ -119,7 +129,7 @@ def _bring_up(lake: Lake, path: Path, snapshot: int, state: _State | None) -> No
         old.unlink()
     with closing(sqlite3.connect(draft)) as database:
         database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _SCHEMA)
-        _add(lake, database, f"SELECT caption_id, text FROM {table}", 0, now[1])
+        _add(lake, database, f"SELECT caption_id, image_id, text FROM {table}", 0, now[1])
         _set(database, now)
         database.commit()
         database.execute("PRAGMA synchronous = FULL")
@@ -135,7 +145,7 @@ def _append(lake: Lake, path: Path, table: str, now: _State) -> bool:
             if len(known) + int(lake.value(f"SELECT count(*) {new}")) != now[1]:
                 return False
             last = database.execute("SELECT coalesce(max(docid), 0) FROM ids").fetchone()[0]
-            _add(lake, database, f"SELECT caption_id, text {new}", int(last), now[1] - len(known))
+            _add(lake, database, f"SELECT caption_id, image_id, text {new}", int(last), now[1] - len(known))
         _set(database, now)
         database.commit()
     return True
@@ -155,9 +165,9 @@ def _set(database: sqlite3.Connection, now: _State) -> None:
 def _add(lake: Lake, database: sqlite3.Connection, query: str, last: int, total: int) -> None:
     with progress("index captions", total) as advance:
         for batch in lake.connection.execute(query).to_arrow_reader(_ROWS):
-            keys, texts = (column.to_pylist() for column in batch.columns)
+            keys, pictures, texts = (column.to_pylist() for column in batch.columns)
             numbers = range(last + 1, last + 1 + len(keys))
-            database.executemany("INSERT INTO ids VALUES (?, ?)", zip(numbers, keys, strict=True))
+            database.executemany("INSERT INTO ids VALUES (?, ?, ?)", zip(numbers, keys, pictures, strict=True))
             database.executemany("INSERT INTO words (rowid, text) VALUES (?, ?)", zip(numbers, texts, strict=True))
             last += len(keys)
             advance(len(keys))

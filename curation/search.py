@@ -3,7 +3,6 @@
 import hashlib
 import re
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from captionlake.curation.caption_index import caption_index
+from captionlake.curation.caption_index import FoundCaption, caption_index
 from captionlake.curation.known_model import known_model
 from captionlake.curation.nearest import nearest
 from captionlake.curation.selection import PREDICATE_TABLES
@@ -44,7 +43,7 @@ class Scope:
 class Hit:
     """A picture that was found, by its first row. ``score``: BM25 of the caption, or the cosine.
 
-    ``text`` is the caption that was found; of a picture found by CLIP, one of its captions, None where it has none.
+    ``text`` is the caption that was found; None of a picture found by CLIP.
     """
 
     rank: int
@@ -55,30 +54,28 @@ class Hit:
     collection: str
     width: int
     height: int
-    caption_id: str | None
-    text: str | None
+    caption_id: str | None = None
+    text: str | None = None
 
 
 def search_text(lake: Lake, text: str, *, limit: int = 20, scope: Scope | None = None) -> list[Hit]:
     """Captions with all the words of ``text`` (``"a phrase"`` and ``begin*`` too), the best by BM25 first."""
     allowed = _allowed(lake, scope)
-    found: dict[str, float] = {}
-    texts: dict[str, tuple[str, str]] = {}
+    found: list[FoundCaption] = []
     with caption_index(lake) as index:
         offset, size = 0, limit * (_AT_ONCE if allowed is not None else 1)
         while len(found) < limit:
             part = index.best(text, size, offset)
-            texts |= _captions(lake, [key for key, _ in part], scope, allowed)
-            found |= {key: score for key, score in part if key in texts}
+            found += part if allowed is None else _in_scope(lake, part, scope, allowed)
             if len(part) < size:
                 break
             offset, size = offset + size, size * _AT_ONCE
-    best = sorted(found.items(), key=lambda item: (-item[1], item[0]))[:limit]
-    shown = _shown(lake, [texts[key][0] for key, _ in best])
-    kept = [(key, score) for key, score in best if texts[key][0] in shown]
+    best = sorted(found, key=lambda caption: (-caption.score, caption.caption_id))[:limit]
+    shown = _shown(lake, [caption.image_id for caption in best])
+    kept = [caption for caption in best if caption.image_id in shown]  # the others were taken down just now
     return [
-        replace(shown[texts[key][0]], rank=rank, score=score, caption_id=key, text=texts[key][1])
-        for rank, (key, score) in enumerate(kept, 1)
+        replace(shown[one.image_id], rank=rank, score=one.score, caption_id=one.caption_id, text=one.text)
+        for rank, one in enumerate(kept, 1)
     ]
 
 
@@ -159,25 +156,27 @@ def _allowed(lake: Lake, scope: Scope | None) -> pa.Table | None:
     return lake.arrow(f"SELECT DISTINCT image_id FROM images WHERE {' AND '.join(conditions)}", parameters)
 
 
-def _captions(lake: Lake, keys: list[str], scope: Scope | None, allowed: pa.Table | None) -> dict[str, tuple[str, str]]:
-    """image_id and text of the captions that are in scope; of a release, those that it has."""
-    query = "SELECT caption_id, image_id, text FROM captions SEMI JOIN _keys USING (caption_id)"
+def _in_scope(lake: Lake, found: list[FoundCaption], scope: Scope | None, allowed: pa.Table) -> list[FoundCaption]:
+    """The captions of allowed pictures; of a release, those that it has."""
+    query = "SELECT caption_id FROM _found SEMI JOIN _allowed USING (image_id)"
     parameters: list[str] = []
-    tables = {"_keys": pa.table({"caption_id": pa.array(keys, pa.string())})}
-    if allowed is not None:
-        tables["_allowed"] = allowed
-        query += " SEMI JOIN _allowed USING (image_id)"
     if scope is not None and scope.release is not None:
         query += " WHERE caption_id IN (SELECT caption_id FROM lake.release_captions WHERE name = ? AND version = ?)"
         parameters = list(parse_release(scope.release))
-    with lake.registered(**tables):
-        return {key: (image_id, text) for key, image_id, text in lake.rows(query, parameters)}
+    names = ("caption_id", "image_id")
+    columns = {name: pa.array([getattr(one, name) for one in found], pa.string()) for name in names}
+    with lake.registered(_found=pa.table(columns), _allowed=allowed):
+        good = {key for (key,) in lake.rows(query, parameters)}
+    return [one for one in found if one.caption_id in good]
 
 
 def _shown(lake: Lake, ids: list[str]) -> dict[str, Hit]:
     """What a hit says of each picture, without rank and score."""
-    query = files("captionlake.curation").joinpath("sql/shown_pictures.sql").read_text()
-    names = ("image_id", "source", "source_key", "collection", "width", "height", "caption_id", "text")
+    query = (
+        "SELECT image_id, source, source_key, collection, width, height FROM images SEMI JOIN _hits USING (image_id) "
+        "QUALIFY row_number() OVER (PARTITION BY image_id ORDER BY source, source_key) = 1"
+    )
+    names = ("image_id", "source", "source_key", "collection", "width", "height")
     with lake.registered(_hits=pa.table({"image_id": pa.array(ids, pa.string())})):
         return {row[0]: Hit(rank=0, score=0.0, **dict(zip(names, row, strict=True))) for row in lake.rows(query)}
 

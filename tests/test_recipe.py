@@ -51,6 +51,11 @@ pretrained = "openai"           # a tag, or a local folder
 batch_size = 8
 device = "cpu"
 
+[decontaminate]
+against = ["held-out", "mmbench.tsv"]
+threshold = 0.9
+phash_distance = 6
+
 [select]
 seed = 0
 where = "width >= 224 AND height >= 224"
@@ -89,6 +94,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "annotations").mkdir()
     (folder / "annotations/captions_train2017.json").write_text("{}")
     (folder / "train2017.zip").write_bytes(b"")
+    (folder / "held-out").mkdir()
+    (folder / "mmbench.tsv").write_bytes(b"")
     return folder
 
 
@@ -121,6 +128,9 @@ def test_the_whole_example_is_read(folder: Path) -> None:
     assert (ingest.fetch.per_host, ingest.fetch.total_timeout, ingest.fetch.user_agent) == (3, 20.5, "test")
     assert recipe.embed is not None and recipe.select is not None
     assert (recipe.embed.model, recipe.embed.pretrained) == ("ViT-L-14-336", "openai")
+    assert recipe.decontaminate is not None
+    assert recipe.decontaminate.against == (str(folder / "held-out"), str(folder / "mmbench.tsv"))
+    assert (recipe.decontaminate.threshold, recipe.decontaminate.phash_distance) == (0.9, 6)
     assert recipe.select.duplicate_threshold == 0.95
     assert recipe.select.keep_order == ("textcaps", "wikiart", "web", "coco", "sam", "lcs")
     assert [(quota.collection, quota.count) for quota in recipe.select.quota] == [("coco", 50000), ("web", 1000)]
@@ -129,6 +139,19 @@ def test_the_whole_example_is_read(folder: Path) -> None:
     assert recipe.release is not None and (recipe.release.name, recipe.release.version) == ("sharegpt4v", "1.0.0")
     assert recipe.card is not None and (recipe.card.title, recipe.card.language) == ("A data set", "en")
     assert recipe.card_folder() == folder.parent / "cards/sharegpt4v"
+
+
+def test_what_is_wrong_with_the_benchmarks_is_told_at_its_line(folder: Path) -> None:
+    text = 'lake = "lake"\n[decontaminate]\nagainst = ["held-out",\n  "nowhere"]\nthreshold = 1.5\nphash_distence = 2\n'
+    assert problems(folder, text) == [
+        f"line 4: no such file or folder: {folder}/nowhere",
+        "line 5: `threshold` in [decontaminate]: should be less than or equal to 1, not 1.5",
+        "line 6: unknown key `phash_distence` in [decontaminate], did you mean `phash_distance`?",
+    ]
+    assert problems(folder, 'lake = "lake"\n[decontaminate]\n') == [
+        "line 2: missing key `against` in [decontaminate]",
+    ]
+    assert len(problems(folder, 'lake = "lake"\n[decontaminate]\nagainst = []\n')) == 1
 
 
 def test_steps_left_out_are_none(folder: Path) -> None:
