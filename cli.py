@@ -1,6 +1,7 @@
 """The command line: each room's commands under one name, errors as one line on stderr, exit 0, 1 or 2."""
 
 import errno
+import gc
 import logging
 import os
 import sys
@@ -34,6 +35,8 @@ for command in [*lake.commands, *curation.commands, *cards.commands, *recipe_com
 
 def main() -> None:
     """Entry point of the ``captionlake`` command."""
+    gc.set_threshold(50_000, 20, 100)  # tens of thousands of rows are alive at a time, and no cycles are among them
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # others fault each block of pictures in anew
     try:
         sys.exit(captionlake(standalone_mode=False) or 0)
     except (click.exceptions.Abort, KeyboardInterrupt):

@@ -227,8 +227,7 @@ def _store(lake: Lake, benchmark: str, rows: pl.DataFrame) -> tuple[int, dict[st
         added = connection.execute(insert).fetchone()
         return int(added[0]) if added else 0
 
-    with lake.registered(_matches=rows.to_arrow()):
-        stored = lake.commit(change)
+    stored = lake.commit(change, _matches=rows.to_arrow())
     query = (
         "SELECT collection, count(DISTINCT image_id) FROM images SEMI JOIN "
         "(SELECT image_id FROM contamination WHERE benchmark = ?) USING (image_id) GROUP BY collection ORDER BY collection"

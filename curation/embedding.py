@@ -131,8 +131,7 @@ def _store(lake: Lake, rows: pa.Table) -> int:
         found = connection.execute(_sql("add_embeddings")).fetchone()
         return int(found[0]) if found else 0
 
-    with lake.registered(_made=rows):
-        return lake.commit(change)
+    return lake.commit(change, _made=rows)
 
 
 def _sql(name: str) -> str:

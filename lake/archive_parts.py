@@ -136,8 +136,8 @@ def _note_failure(lake: Lake, counts: IngestCounts, link: "TarLink", reason: Fai
         "failed_at": datetime.now(UTC),
     }
     log.warning("%s: %s", link.file_name, detail)
-    with lake.registered(_failures=pa.Table.from_pylist([row], FAILURES)):
-        counts.failures += lake.commit(lambda connection: write_failures(connection, "_failures"))
+    failures = pa.Table.from_pylist([row], FAILURES)
+    counts.failures += lake.commit(lambda connection: write_failures(connection, "_failures"), _failures=failures)
     counts.listed += 1
 
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 DUCKDB_BYTES = 512 * 2**20  # a list of millions of rows is planned on the disk
 _REQUESTS_PER_FILE = 100_000
+_PICTURES_PER_DOWNLOAD = 1000  # of img2dataset: what a kill may have to fetch again
 _MERGE_EVERY = 64  # batches
 _WORK = ("bad", "clash", "copy", "read", "fetch", "copy_later")
 
@@ -202,7 +203,7 @@ class Job:
         policy = replace(self.config.fetch, allow_private_hosts=self.config.allow_private_hosts)
         started, before = time.monotonic(), self.counts.images
         # Each shard is stored as it comes: to read one ahead would keep what has come waiting for a slow host.
-        for fetched in download(requests, work, policy, shard_size=PICTURES_PER_SHARD):
+        for fetched in download(requests, work, policy, shard_size=min(PICTURES_PER_SHARD, _PICTURES_PER_DOWNLOAD)):
             self._store(self._outcomes(fetched), advance)
         self.counts.fetched = self.counts.images - before
         self.counts.fetch_seconds = round(time.monotonic() - started, 3)
@@ -245,8 +246,7 @@ class Job:
             "_captions": pa.Table.from_pylist(captions, CAPTIONS),
             "_failures": pa.Table.from_pylist([], FAILURES),
         }
-        with self.lake.registered(**tables):
-            stored = self.lake.commit(_copy_rows)
+        stored = self.lake.commit(_copy_rows, **tables)
         self.counts.copied += stored.images
         self.counts.captions += stored.captions
         self.counts.failures += stored.failures

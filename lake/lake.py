@@ -205,8 +205,8 @@ class Lake:
 
     # Writing
 
-    def commit(self, change: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        """Run ``change`` as one transaction under the write lock and return what it returns.
+    def commit(self, change: Callable[[duckdb.DuckDBPyConnection], T], **tables: pa.Table) -> T:
+        """Run ``change`` as one transaction under the write lock and return what it returns; SQL sees ``tables`` by their names.
 
         It may be run again (at most 6 times) when the catalog was busy, so it must do the same thing each time. On any error
         nothing of it is visible.
@@ -214,7 +214,7 @@ class Lake:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 with write_lock(self.path):
-                    return self._transaction(change)
+                    return self._transaction(change, tables)
             except duckdb.Error as error:
                 if attempt == _ATTEMPTS or not any(text in str(error) for text in _TRANSIENT):
                     raise CaptionlakeError(
@@ -224,23 +224,28 @@ class Lake:
                 time.sleep(random.uniform(0.5, 1.0) * 0.1 * 2**attempt)
         raise AssertionError("unreachable")
 
-    def _transaction(self, change: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+    def _transaction(self, change: Callable[[duckdb.DuckDBPyConnection], T], tables: dict[str, pa.Table]) -> T:
         self.connection.execute("BEGIN")
         try:
+            for name, table in tables.items():
+                self.connection.register(name, table)
             result = change(self.connection)
+            for name in tables:
+                self.connection.unregister(name)
             self.connection.execute("COMMIT")
         except BaseException:
             try:
                 self.connection.execute("ROLLBACK")
             except duckdb.Error as error:  # a failed COMMIT has rolled back already
                 log.debug("rollback: %s", error)
+            for name in tables:  # rolled back too, but the connection holds them
+                self.connection.unregister(name)
             raise
         return result
 
     def append(self, table: str, rows: pa.Table, key: Sequence[str]) -> int:
         """Add the rows whose ``key`` columns are not in ``table`` yet, one row a key, in one transaction. Returns how many."""
-        with self.registered(_rows=rows):
-            return self.commit(lambda connection: insert_new(connection, table, "_rows", key))
+        return self.commit(lambda connection: insert_new(connection, table, "_rows", key), _rows=rows)
 
     def staging(self, name: str) -> AbstractContextManager[Path]:
         """A folder on the lake's disk for the time of a ``with``; swept when its process was killed."""

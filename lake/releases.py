@@ -128,8 +128,7 @@ def create_release(lake: Lake, draft: Draft) -> tuple[Release, bool]:
             connection.execute(query)
         return True
 
-    with lake.registered(_release=header, _items=items, _exclusions=draft.exclusions):
-        new = lake.commit(change)
+    new = lake.commit(change, _release=header, _items=items, _exclusions=draft.exclusions)
     return find_release(lake, f"{name}@{version}"), new
 
 

@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from captionlake.errors import CaptionlakeError
+from captionlake.lake.catalog import quote
 from captionlake.lake.decoders import Decoders
 from captionlake.lake.lake import Lake, insert_new
 from captionlake.lake.locking import write_lock
@@ -72,8 +73,6 @@ FAILURES = pa.schema(
         ("failed_at", pa.timestamp("us", "UTC")),
     ]
 )
-
-_SHARD = pa.schema([("image_id", pa.string()), ("row", pa.int32()), ("offset", pa.int64())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,15 +201,15 @@ class Store:
             images.append(base | _image(outcome, seen) | {"ingested_at": now})
             captions += caption_rows(outcome.row, self._source, seen.image_id, now)
         shard = self._write_shard(fresh, staging)
+        for row in images:
+            row["row"], row["offset"] = shard.places.get(row["image_id"], (None, None))
         tables = {
             "_images": _table(images, IMAGES),
             "_captions": _table(captions, CAPTIONS),
             "_failures": _table(failures, FAILURES),
-            "_shard": shard.rows,
         }
         try:
-            with self._lake.registered(**tables):
-                return self._lake.commit(lambda connection: _write(connection, shard, self._lake.path / "images"))
+            return self._lake.commit(lambda _: _write(self._lake, shard), **tables)
         except BaseException:
             self._unplace(shard)
             raise
@@ -230,11 +229,12 @@ class Store:
         return keys | {"source": self._source, "collection": self._collection, "archive": archive}
 
     def _write_shard(self, fresh: dict[str, bytes], staging: Path) -> "_Shard":
-        query = "SELECT DISTINCT image_id FROM images WHERE image_id IN (SELECT unnest(?::VARCHAR[]))"
+        snapshot = self._lake.snapshot()
+        query = f"SELECT DISTINCT image_id FROM images AT (VERSION => {snapshot:d}) WHERE image_id IN (SELECT unnest(?::VARCHAR[]))"
         known = {image_id for (image_id,) in self._lake.rows(query, [list(fresh)])}
         new = [image_id for image_id in fresh if image_id not in known]
         if not new:
-            return _Shard(None, _shard_rows([], []))
+            return _Shard(None, {}, snapshot, known=True)
         writer = ShardWriter(staging / "shard.parquet")
         try:
             for image_id in new:
@@ -243,7 +243,8 @@ class Store:
         except BaseException:
             writer.abort()
             raise
-        return _Shard(writer.path, _shard_rows(new, [(at.row, at.offset) for at in locators]))
+        places = {image_id: (at.row, at.offset) for image_id, at in zip(new, locators, strict=True)}
+        return _Shard(writer.path, places, snapshot, known=bool(known))
 
 
 @functools.lru_cache(maxsize=64)
@@ -254,16 +255,10 @@ def _name(archive: str) -> str:
 @dataclass(slots=True)
 class _Shard:
     path: Path | None
-    rows: pa.Table
+    places: dict[str, tuple[int, int]]  # row and offset of each picture
+    snapshot: int  # of the lake, to which its pictures were new
+    known: bool  # whether the batch has pictures that the lake had
     name: str | None = None  # once placed
-
-
-def _shard_rows(image_ids: list[str], places: list[tuple[int, int]]) -> pa.Table:
-    rows = [
-        {"image_id": image_id, "row": row, "offset": offset}
-        for image_id, (row, offset) in zip(image_ids, places, strict=True)
-    ]
-    return _table(rows, _SHARD)
 
 
 def _image(outcome: Outcome, seen: Seen) -> dict[str, Any]:
@@ -321,23 +316,24 @@ def caption_rows(row: dict[str, Any], source: str, image_id: str, now: datetime)
     return rows
 
 
-def _write(connection: duckdb.DuckDBPyConnection, shard: _Shard, images: Path) -> Stored:
+def _write(lake: Lake, shard: _Shard) -> Stored:
     """The transaction: place the shard, add image rows with the place of their bytes, captions, failures."""
     if shard.path is not None and shard.name is None:  # a second attempt finds it placed
-        shard.name = place_shard(shard.path, images)
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE located AS "
-        'SELECT image_id, shard, "row", "offset" FROM ('
-        'SELECT image_id, shard, "row", "offset", 0 AS rank FROM images JOIN (SELECT DISTINCT image_id FROM _images) USING (image_id) '
-        'UNION ALL SELECT image_id, ?, "row", "offset", 1 FROM _shard) '
-        "QUALIFY row_number() OVER (PARTITION BY image_id ORDER BY rank) = 1",
-        [shard.name],
-    )
-    connection.execute(
-        'CREATE OR REPLACE TEMP VIEW located_images AS SELECT i.* REPLACE (l.shard AS shard, l."row" AS "row", l."offset" AS "offset") '
-        "FROM _images i JOIN located l USING (image_id)"
-    )
-    return write_rows(connection, "located_images", "_failures")
+        shard.name = place_shard(shard.path, lake.path / "images")
+    placed = f"SELECT * REPLACE ({quote(shard.name or '')} AS shard) FROM _images"
+    if shard.known or lake.snapshot() != shard.snapshot:  # a picture that the lake has stays where it is
+        lake.connection.execute(
+            'CREATE OR REPLACE TEMP TABLE located AS SELECT image_id, shard, "row", "offset" FROM images '
+            'SEMI JOIN _images USING (image_id) QUALIFY row_number() OVER (PARTITION BY image_id ORDER BY shard, "row") = 1'
+        )
+        placed = (
+            "SELECT i.* REPLACE (coalesce(l.shard, i.shard) AS shard, "
+            'CASE WHEN l.shard IS NULL THEN i."row" ELSE l."row" END AS "row", '
+            'CASE WHEN l.shard IS NULL THEN i."offset" ELSE l."offset" END AS "offset") '
+            f"FROM ({placed}) i LEFT JOIN located l USING (image_id)"
+        )
+    lake.connection.execute(f"CREATE OR REPLACE TEMP VIEW located_images AS {placed}")
+    return write_rows(lake.connection, "located_images", "_failures")
 
 
 def write_rows(connection: duckdb.DuckDBPyConnection, images: str, failures: str) -> Stored:
