@@ -14,6 +14,7 @@ from captionlake.lake import Lake
 from captionlake.recipe import Recipe
 
 if TYPE_CHECKING:
+    from captionlake.curation.select_plan import Shortfall
     from captionlake.curation.selection import Selection
 
 
@@ -233,10 +234,20 @@ def _select_said(selection: "Selection") -> tuple[str, dict[str, Any]]:
     return said + (f"; {short:,} short of the quotas" if short else ""), counts
 
 
-def plan(recipe: Recipe) -> "Selection":
-    """What the recipe would choose of the lake now, without writing anything. Raises where an earlier step is missing."""
+def plan(recipe: Recipe, *, forgiving: bool = False) -> "tuple[Selection, list[Shortfall]]":
+    """What the recipe would choose of the lake now, without writing anything, and what its quotas lack.
+
+    Raises where an earlier step is missing, and on a shortfall as the recipe says, unless ``forgiving``.
+    """
+    from captionlake.curation.select_config import SelectConfig
+    from captionlake.curation.select_plan import shortfalls
+
+    config = recipe.select or SelectConfig()
+    if forgiving:
+        recipe = replace(recipe, select=replace(config, shortfall="report"))
     with Lake.open(recipe.lake) as lake:
-        return _chooser(lake, recipe).select()
+        selection = _chooser(lake, recipe).select()
+        return selection, shortfalls(lake, config, selection)
 
 
 def create_release(recipe: Recipe) -> RunReport:

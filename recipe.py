@@ -6,6 +6,7 @@ Relative paths in a recipe are relative to its file; in the ``Recipe`` they are 
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.options import printable
 from captionlake.lake.release_config import ReleaseConfig
 from captionlake.models.caption_config import CaptionConfig
-from captionlake.recipe_check import Check, did_you_mean
+from captionlake.recipe_check import Check, did_you_mean, table_label
 from captionlake.recipe_lines import Step, places
 
 _MAX_BYTES = 2**18
@@ -201,15 +202,43 @@ def _check_tables(check: Check) -> None:
         check.add(("select", "duplicate_threshold"), "`duplicate_threshold` in [select] needs embeddings: add [embed]")
     if "card" in data and "release" not in data:
         check.add(("card",), "[card] describes a release: add [release] with name and version")
-    where = select.get("where")
-    if isinstance(where, str) and where.strip() and (problem := _where_problem(where)):
-        check.add(("select", "where"), f"`where` in [select]: {problem}")
+    _check_sql(check, select)
 
 
-def _where_problem(where: str) -> str | None:
-    from captionlake.curation.selection import PREDICATE_TABLES
+def _check_sql(check: Check, select: dict[str, Any]) -> None:
+    """Conditions and orders as the database reads them, of all rows, of quotas and of their parts."""
+    texts: list[tuple[tuple[Step, ...], str]] = []
+    tables: list[tuple[tuple[Step, ...], dict[str, Any]]] = [(("select",), select)]
+    while tables:
+        path, found = tables.pop()
+        texts += [((*path, key), found[key]) for key in ("where", "order") if isinstance(found.get(key), str)]
+        if len(path) < _DEEPEST:
+            below = [(key, n, item) for key in ("quota", "part") for n, item in enumerate(_dicts(found.get(key)))]
+            tables += [((*path, key, n), item) for key, n, item in below]
+    texts = [(path, text) for path, text in texts if text.strip()]
+    if not texts:
+        return
+    with _empty_lake() as connection:
+        for path, text in texts:
+            if problem := _sql_problem(connection, str(path[-1]), text):
+                check.add(path, f"`{path[-1]}` in {table_label(path[:-1])}: {problem}")
+
+
+def _sql_problem(connection: duckdb.DuckDBPyConnection, key: str, text: str) -> str | None:
+    from captionlake.curation.candidates import PREDICATE_TABLES
+    from captionlake.lake.gate import check_order, check_predicate
+
+    try:
+        (check_order if key == "order" else check_predicate)(connection, text, PREDICATE_TABLES)
+    except CaptionlakeError as error:
+        return str(error)
+    return None
+
+
+@contextmanager
+def _empty_lake() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A lake's tables without rows, in memory."""
     from captionlake.lake.catalog import create_schema
-    from captionlake.lake.gate import check_predicate
 
     connection = duckdb.connect(
         config={
@@ -221,12 +250,9 @@ def _where_problem(where: str) -> str | None:
     try:
         connection.execute("ATTACH ':memory:' AS lake; USE lake")
         create_schema(connection)
-        check_predicate(connection, where, PREDICATE_TABLES)
-    except CaptionlakeError as error:
-        return str(error)
+        yield connection
     finally:
         connection.close()
-    return None
 
 
 def _recipe(path: Path, text: str, found: dict[str, Any]) -> Recipe:

@@ -129,7 +129,7 @@ class Check:
             text = "should " + " or ".join(part.removeprefix("be ") if n else part for n, part in enumerate(should))
             text += _shown(value)
         if isinstance(value, dict) and should == reasons:
-            self.add(path, f"{_label(path)}: {text}")
+            self.add(path, f"{table_label(path)}: {text}")
             return
         key = max(index for index, step in enumerate(path) if isinstance(step, str))
         item = f" item {int(path[-1]) + 1}" if key < len(path) - 1 else ""
@@ -173,13 +173,15 @@ def _homes(tables: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """The table in which each key is known, the outermost where there are several; () is the top of the file."""
     homes: dict[str, tuple[str, ...]] = {}
     pending: list[tuple[tuple[str, ...], Mapping[str, Any]]] = [((), tables)]
+    seen: set[type] = set()  # a table can lie in one of its own kind
     while pending:
         path, known = pending.pop(0)
         for name, hint in known.items():
             cls, _ = _table_class(hint)
             if cls is None or path:
                 homes.setdefault(name, path)
-            if cls is not None:
+            if cls is not None and cls not in seen:
+                seen.add(cls)
                 pending.append(((*path, name), _hints(cls)))
     return homes
 
@@ -223,10 +225,11 @@ def _said(kind: str, message: str) -> str:
 
 
 def _where(path: tuple[Step, ...]) -> str:
-    return f" in {_label(path)}" if path else ""
+    return f" in {table_label(path)}" if path else ""
 
 
-def _label(path: tuple[Step, ...]) -> str:
+def table_label(path: tuple[Step, ...]) -> str:
+    """``[select]``, or ``[[select.quota]]`` where it is one of several."""
     name = ".".join(step for step in path if isinstance(step, str))
     return f"[[{name}]]" if path and isinstance(path[-1], int) else f"[{name}]"
 

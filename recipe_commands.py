@@ -1,4 +1,4 @@
-"""Commands that take a recipe: run, select, release create."""
+"""Commands that take a recipe: run, select, release create; and release proof, which reads that of a release."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from captionlake.curation.proof_command import proof
 from captionlake.lake.options import emit, json_option, table
 from captionlake.lake.release_commands import release
 
@@ -39,16 +40,17 @@ def run(recipe: Path, until: str | None, as_json: bool) -> None:
 @click.command()
 @_RECIPE
 @click.option(
-    "--plan", is_flag=True, help="Show what each quota wants, what there is, and what is short (the default)."
+    "--plan", is_flag=True, help="Show what each quota lacks and what would free it; a shortfall is no error then."
 )
 @json_option
 def select(recipe: Path, plan: bool, as_json: bool) -> None:
     """What a RECIPE would choose of its lake now; writes nothing. `run` and `release create` keep the choice."""
+    from captionlake.curation.select_plan import shortfall_lines
     from captionlake.pipeline import plan as choose
     from captionlake.recipe import load_recipe
 
-    selection = choose(load_recipe(recipe))
-    names = ["collection", "subset", "wanted", "available", "taken", "shortfall"]
+    selection, short = choose(load_recipe(recipe), forgiving=plan)
+    names = ["collection", "subset", "wanted", "available", "taken", "given", "backfilled", "shortfall"]
     quotas = selection.quotas.select(names).rows()
     left = selection.exclusions.group_by("reason").len().sort("reason").rows()
     data = {
@@ -56,10 +58,12 @@ def select(recipe: Path, plan: bool, as_json: bool) -> None:
         "items": len(selection.items),
         "quotas": [dict(zip(names, row, strict=True)) for row in quotas],
         "excluded": dict(left),
+        "short": [asdict(one) for one in short],
     }
     shown = [[c, s, "all" if wanted is None else wanted, *rest] for c, s, wanted, *rest in quotas]
     parts = [table(names, shown)] if shown else ["no quotas: all that survives is taken"]
     parts += [table(["left out for", "images"], [list(row) for row in left])] if left else []
+    parts += ["\n".join(shortfall_lines(short))] if short else []
     emit(as_json, data, "\n\n".join([*parts, f"{len(selection.items):,} images chosen"]))
 
 
@@ -91,4 +95,5 @@ def _text(report: "RunReport") -> str:
     return "\n".join(parts)
 
 
+release.add_command(proof)
 commands: list[click.Command] = [run, select]

@@ -29,9 +29,9 @@ def find_duplicates(rows: pl.DataFrame, pairs: pl.DataFrame, keep_order: Sequenc
 
     ``rows``: source, source_key (together the key), image_id, collection, pixels. ``pairs``: image_id, other_id,
     similarity, all at or above the threshold, each pair once; with a column ``method``, rows of ``same_vector`` say that the other has
-    the vector of the first, and all pairs of either are pairs of both. Rank: place of the collection in ``keep_order``
-    (unnamed ones last), more pixels, image_id, source, source_key. Only rows that occur in a pair, or share their
-    picture, cost time beyond one scan.
+    the vector of the first, and all pairs of either are pairs of both. Rank: less in the column ``ahead``, where there is one;
+    place of the collection in ``keep_order`` (unnamed ones last), more pixels, image_id, source, source_key. Only rows that occur
+    in a pair, or share their picture, cost time beyond one scan.
     """
     leaders, pairs = _folded(pairs)
     rows = rows.with_columns(picture="image_id").join(leaders, on="image_id", how="left")
@@ -70,6 +70,36 @@ def find_duplicates(rows: pl.DataFrame, pairs: pl.DataFrame, keep_order: Sequenc
         ]
     )
     return found.cast(SCHEMA).sort(["source", "source_key"])  # type: ignore[arg-type]
+
+
+def find_similar(rows: pl.DataFrame, pairs: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+    """The rows that have a similar one among ``others``, each with the most similar of these as its keeper, ties to the least key.
+
+    Frames as of :func:`find_duplicates`; of ``rows`` and ``others`` source, source_key and image_id.
+    """
+    leaders, pairs = _folded(pairs)
+    columns = [
+        "source",
+        "source_key",
+        pl.coalesce("leader", "image_id").alias("image_id"),
+        pl.col("image_id").alias("picture"),
+    ]
+    rows, others = (side.join(leaders, on="image_id", how="left").select(columns) for side in (rows, others))
+    others = others.rename(
+        {"source": "keeper_source", "source_key": "keeper_key", "image_id": "keeper_id", "picture": "keeper_picture"}
+    )
+    same = others.select(pl.col("keeper_id").unique()).with_columns(
+        image_id="keeper_id", similarity=pl.lit(1.0, pl.Float64)
+    )
+    found = pl.concat([_both_ways(pairs), same.select("image_id", "keeper_id", "similarity")])
+    nearest = (
+        rows.join(found, on="image_id")
+        .join(others, on="keeper_id")
+        .sort(["similarity", "keeper_source", "keeper_key"], descending=[True, False, False])
+        .unique(["source", "source_key"], keep="first", maintain_order=True)
+    )
+    same_bytes = pl.col("picture") == pl.col("keeper_picture")
+    return nearest.with_columns(same_bytes=same_bytes).select(list(SCHEMA)).cast(SCHEMA).sort(["source", "source_key"])  # type: ignore[arg-type]
 
 
 def _folded(pairs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -116,9 +146,10 @@ def _ranked(rows: pl.DataFrame, pairs: pl.DataFrame, keep_order: Sequence[str]) 
     place = pl.col("collection").replace_strict(
         {name: at for at, name in enumerate(keep_order)}, default=len(keep_order), return_dtype=pl.Int64
     )
+    ahead = ["ahead"] if "ahead" in rows.columns else []
     return (
         involved.with_columns(place=place if keep_order else pl.lit(0, pl.Int64))
-        .sort(["place", "pixels", "picture", "source", "source_key"], descending=[False, True, False, False, False])
+        .sort([*ahead, "place", -pl.col("pixels"), "picture", "source", "source_key"])
         .with_row_index("rank")
         .with_columns(pl.col("rank").cast(pl.Int64))
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Template
 
 from captionlake.curation.preview import PicturePage, figure
+from captionlake.curation.selection import EARLIER, SHORTER
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 
@@ -99,7 +100,10 @@ def _rule(reason: str | None, detail: str | None) -> str:
         return "in the release"
     if reason != "duplicate":
         return f"{reason}: {detail or ''}".rstrip(": ")
-    return f"duplicate ({detail}): the other ranks first by keep_order, then pixels, then image_id, and was itself kept"
+    if detail and detail.endswith(EARLIER):
+        return f"duplicate ({detail}): the other is of a release that the recipe includes, and was itself kept"
+    rank = "the shorter quota, keep_order" if detail and detail.endswith(SHORTER) else "keep_order"
+    return f"duplicate ({detail}): the other ranks first by {rank}, then pixels, then image_id, and was itself kept"
 
 
 def explanation_lines(found: Explanation) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from captionlake.curation.candidates import PREDICATE_TABLES
 from captionlake.curation.caption_index import FoundCaption, caption_index
 from captionlake.curation.known_model import known_model
 from captionlake.curation.nearest import nearest
-from captionlake.curation.selection import PREDICATE_TABLES
 from captionlake.curation.vector_cache import CachedVectors, cached_vectors
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake

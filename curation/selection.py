@@ -1,53 +1,63 @@
 """Select: which rows of ``images`` a release takes, and why not each of the others.
 
 A pure function of a snapshot and a ``SelectConfig``. Decisions fall in this order, and the first that excludes a row
-is its reason: predicate, no_quota, no_caption, contaminated, duplicate, over_quota. Within a quota rows are drawn in the order of
-``sha256(seed:length:source:source_key)``, length being that of source in bytes (so no two keys share an encoding); an
-order that does not depend on other rows, so an added image displaces what it duplicates and at most one row of a full
-quota.
+is its reason: predicate, no_quota, no_caption, contaminated, in_release, flagged, duplicate, over_quota. Within a quota rows are
+drawn in its order, and where it has none, or for two alike, in that of ``sha256(seed:length:source:source_key)``, length being that of
+source in bytes (so no two keys share an encoding); an order that does not depend on other rows, so an added image displaces what
+it duplicates and at most one row of a full quota. Rows of an included release come before all others.
 """
 
-import json
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import files
+from difflib import get_close_matches
 
-import duckdb
 import polars as pl
 
-from captionlake.curation.duplicates import find_duplicates
-from captionlake.curation.select_config import Quota, SelectConfig
+from captionlake.curation.candidates import candidates, frame
+from captionlake.curation.duplicates import find_duplicates, find_similar
+from captionlake.curation.filling import fill, line_detail, quota_table
+from captionlake.curation.quota_tree import Leaf, leaves
+from captionlake.curation.select_config import Part, Quota, SelectConfig
 from captionlake.curation.similarity import METHODS, pairs_complete
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
-from captionlake.lake.catalog import first_line
-from captionlake.lake.gate import check_predicate
 from captionlake.lake.reasons import ExclusionReason as Reason
 
-__all__ = ["Quota", "SelectConfig", "Selection", "select"]
+__all__ = ["Part", "Quota", "SelectConfig", "Selection", "select"]
 
 log = logging.getLogger(__name__)
 
+# At the end of a duplicate's detail:
+SHORTER = "; the shorter quota first"
+EARLIER = "; an included release first"
+
 KEY = ["source", "source_key"]
-ITEM = [*KEY, "image_id", "collection", "subset"]
-EXCLUSION = [*KEY, "reason", "detail", "keeper_source", "keeper_key", "similarity"]
-#: tables that a predicate may read beside the columns of images, at the selection's snapshot
-PREDICATE_TABLES = ("images", "sources", "captions", "caption_flags", "contamination")
+ITEM = [*KEY, "image_id", "collection", "subset", "backfills"]
+EXCLUSION = dict.fromkeys([*KEY, "reason", "detail", "keeper_source", "keeper_key"], pl.String) | {
+    "similarity": pl.Float64
+}
+_PAIR = {"image_id": pl.String, "other_id": pl.String, "similarity": pl.Float64, "method": pl.String}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
     """Every row of ``images`` at ``snapshot`` is in ``items`` or in ``exclusions``, and in one of them only.
 
-    ``items``: source, source_key, image_id, collection, subset; in order of the key. ``exclusions``: source,
-    source_key, reason, detail, keeper_source, keeper_key, similarity. ``quotas``: collection, subset, wanted (null:
-    all), available, taken, shortfall.
+    ``items``: source, source_key, image_id, collection, subset, backfills (the collection in whose place it was taken, else
+    null); in order of the key. ``exclusions``: source, source_key, reason, detail, keeper_source, keeper_key, similarity.
+    ``quotas``, a row a quota or part: collection, subset (the part), wanted (null: all), available, taken, given (beyond its own
+    number, to quotas that lack some), backfilled (from others), shortfall. ``left``: collection, subset, reason, n, elsewhere (of
+    these, duplicates whose keeper is of another quota).
+    ``line``, those past their quota: collection, subset, place (1 is the next to be taken), source, source_key, image_id.
     """
 
     snapshot: int
     items: pl.DataFrame
     exclusions: pl.DataFrame
     quotas: pl.DataFrame
+    left: pl.DataFrame
+    line: pl.DataFrame
 
 
 def select(
@@ -57,134 +67,137 @@ def select(
     model_id: str | None,
     captioned_by: str | None = None,
     snapshot: int | None = None,
+    refused: pl.DataFrame | None = None,
 ) -> Selection:
     """Choose rows at ``snapshot`` (default: the newest). ``captioned_by``: only rows with a caption by this producer.
 
-    Raises where the predicate is wrong, where embeddings or pairs that the duplicate threshold needs are missing, and
-    on a quota that falls short, unless ``shortfall`` is "report".
+    ``refused`` (source, source_key, detail) are left out as flagged, and their places go to the next in line. Raises where a
+    condition or an order is wrong, where embeddings or pairs that the duplicate threshold needs are missing, where a release is
+    unknown, and on quotas that fall short, unless ``shortfall`` is "report".
     """
     if config.duplicate_threshold is not None and model_id is None:
         raise CaptionlakeError(
             "duplicate_threshold is set but no model embeds the pictures: add an [embed] table, or leave it out"
         )
     at = lake.snapshot() if snapshot is None else snapshot
-    rows = _with_first_reasons(_candidates(lake, config, captioned_by, at), config, captioned_by)
-    open_rows = rows.filter(pl.col("reason").is_null())
-    pairs = _pairs(lake, config, model_id, at, open_rows)
-    looked_at = open_rows if config.duplicates == "drop" else open_rows.clear()
-    duplicates = find_duplicates(looked_at, pairs, config.keep_order).with_columns(
-        detail=pl.when("same_bytes").then(pl.lit("same bytes")).otherwise(pl.lit(f"cosine by {model_id}"))
-    )
-    survivors = open_rows.join(duplicates, on=KEY, how="anti").with_columns(
-        nth=pl.col("draw").rank("ordinal").over("quota")
-    )
-    taken = pl.col("wanted").is_null() | (pl.col("nth") <= pl.col("wanted"))
-    over = survivors.filter(~taken).with_columns(detail=_quota_detail())
-    exclusions = [
-        rows.filter(pl.col("reason").is_not_null()),
-        duplicates.with_columns(reason=pl.lit(str(Reason.DUPLICATE))),
-        over.with_columns(reason=pl.lit(str(Reason.OVER_QUOTA))),
-    ]
+    _check_releases(lake, config, at)
+    tree = leaves(config)
+    rows = candidates(lake, config, tree, captioned_by, at)
+    out: list[pl.DataFrame] = []
+    still = rows
+    for condition, reason, detail in _first_reasons(config, tree, captioned_by):
+        out.append(_because(still.filter(condition), reason, detail))
+        still = still.filter(~condition)
+    excluded = rows.filter(pl.col("excluded").is_not_null())
+    excluded = excluded.filter(pl.col("in_excluded") == pl.col("in_excluded").max().over("image_id"))
+    pairs = _pairs(lake, config, model_id, at, pl.concat([still.select("image_id"), excluded.select("image_id")]))
+    if excluded.height:
+        still = _set_apart(
+            still, out, find_similar(still, pairs, excluded), Reason.IN_RELEASE, _like_released(excluded)
+        )
+    if refused is not None:
+        gone = still.select(KEY).join(refused, on=KEY)
+        still = _set_apart(still, out, gone, Reason.FLAGGED, pl.col("detail"))
+    looked_at = _ahead(still, config, tree) if config.duplicates == "drop" else still.clear()
+    gone = find_duplicates(looked_at, pairs, config.keep_order)
+    still = _set_apart(still, out, *_duplicates(gone, still, config, model_id))
+    filled = fill(still, config, tree)
+    line = filled.filter(~pl.col("taken") & pl.col("backfills").is_null())
+    out.append(_because(line, Reason.OVER_QUOTA, line_detail(tree)))
+    everything = pl.concat(out)
     selection = Selection(
         snapshot=at,
-        items=survivors.filter(taken).select(ITEM).sort(KEY),
-        exclusions=pl.concat([_exclusions(part) for part in exclusions]).sort(KEY),
-        quotas=_quota_table(config, survivors.with_columns(taken=taken)),
+        items=filled.join(line, on=KEY, how="anti").select(ITEM).sort(KEY),
+        exclusions=everything.sort(KEY),
+        quotas=quota_table(filled, config, tree),
+        left=_left(rows, everything, tree),
+        line=_named(line, tree)
+        .select("collection", "subset", "place", *KEY, "image_id")
+        .sort("collection", "subset", "place"),
     )
-    if config.shortfall == "error":
-        _refuse_shortfall(selection.quotas)
+    _check_shortfall(lake, config, selection)
     return selection
 
 
-def _candidates(lake: Lake, config: SelectConfig, captioned_by: str | None, snapshot: int) -> pl.DataFrame:
-    """Every row of images with what decides about it: passes, captioned, draw (place in the order of the seed)."""
-    if config.where is not None:
-        check_predicate(lake.connection, config.where, PREDICATE_TABLES)
-        _refuse_other_snapshots(lake, config.where)
-    pinned = ",\n".join(f"{name} AS (FROM lake.{name} AT (VERSION => {snapshot:d}))" for name in PREDICATE_TABLES)
-    query = files("captionlake.curation").joinpath("sql/candidates.sql").read_text()
-    query = query.replace("$pinned", pinned).replace("$where", config.where or "true")
-    try:
-        return _polars(lake, query, [config.seed, captioned_by])
-    except duckdb.Error as error:
-        raise CaptionlakeError(
-            f"rows cannot be chosen at snapshot {snapshot} where {config.where or 'true'} ({first_line(error)}): "
-            "check the condition against the columns of images, and that the snapshot exists"
-        ) from error
-
-
-def _refuse_other_snapshots(lake: Lake, where: str) -> None:
-    """A table with its catalog or with AT would be read at a snapshot other than the selection's."""
-    nodes = [json.loads(lake.value("SELECT json_serialize_sql(?::VARCHAR)", [f"FROM images WHERE (\n{where}\n)"]))]
-    while nodes:
-        node = nodes.pop()
-        if isinstance(node, dict):
-            qualified = node.get("type") == "BASE_TABLE" and (node.get("catalog_name") or node.get("schema_name"))
-            if qualified or node.get("at_clause"):
-                raise CaptionlakeError(
-                    f"the table {node.get('table_name')} in where is named with its catalog or with AT: name it alone, "
-                    "it is read at the snapshot of the selection"
-                )
-        nodes += list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
-
-
-def _polars(lake: Lake, query: str, parameters: list[object]) -> pl.DataFrame:
-    frame = pl.from_arrow(lake.arrow(query, parameters))
-    assert isinstance(frame, pl.DataFrame)
-    return frame
-
-
-def _with_first_reasons(rows: pl.DataFrame, config: SelectConfig, captioned_by: str | None) -> pl.DataFrame:
-    """Adds quota (its number), wanted, and reason with detail where the row falls before duplicates are looked at."""
-    split = [quota.collection for quota in config.quota if quota.split is not None]
-    in_split = pl.col("collection").is_in(split)
-    rows = rows.with_columns(share=pl.when(in_split).then(pl.col("subset")).otherwise(None))
-    if config.quota:
-        rows = rows.join(_shares(config), on=["collection", "share"], how="left", nulls_equal=True)
-    else:
-        rows = rows.with_columns(quota=pl.lit(0, pl.Int32), wanted=pl.lit(None, pl.Int64))
+def _first_reasons(
+    config: SelectConfig, tree: list[Leaf], captioned_by: str | None
+) -> Iterator[tuple[pl.Expr, Reason, pl.Expr]]:
+    """What a row is left out for before others are looked at: condition, reason, detail; the first that holds."""
+    wheres = {n: quota.where for n, quota in enumerate(config.quota) if quota.where is not None}
+    splits = [n for n, quota in enumerate(config.quota) if quota.split is not None]
     subset = pl.col("subset").fill_null("(none)")
-    no_share = pl.format("the split of {} has no share for subset {}", "collection", subset)
-    no_quota = pl.when(in_split).then(no_share).otherwise(pl.format("no quota for {}", "collection"))
-    reasons = [
-        (~pl.col("passes"), Reason.PREDICATE, pl.lit(config.where)),
-        (pl.col("quota").is_null(), Reason.NO_QUOTA, no_quota),
-        (~pl.col("captioned"), Reason.NO_CAPTION, pl.lit(f"no caption by {captioned_by}")),
-        (
-            pl.col("benchmark_item").is_not_null() & config.decontaminate,
-            Reason.CONTAMINATED,
-            pl.format("shows {}", "benchmark_item"),
-        ),
-    ]
-    reason: pl.Expr = pl.lit(None, pl.String)
-    detail: pl.Expr = pl.lit(None, pl.String)
-    for condition, name, why in reversed(reasons):
-        reason = pl.when(condition).then(pl.lit(str(name))).otherwise(reason)
-        detail = pl.when(condition).then(why).otherwise(detail)
-    return rows.with_columns(reason=reason, detail=detail)
+    no_part = (
+        pl.when(pl.col("quota").is_in(splits))
+        .then(pl.format("the split of {} has no share for subset {}", "collection", subset))
+        .otherwise(pl.format("no part of the quota for {} takes it", "collection"))
+    )
+    yield ~pl.col("passes"), Reason.PREDICATE, pl.lit(config.where)
+    yield pl.col("quota").is_null(), Reason.NO_QUOTA, pl.format("no quota for {}", "collection")
+    if wheres:
+        where = pl.col("quota").replace_strict(wheres, default=None, return_dtype=pl.String)
+        yield ~pl.col("quota_passes"), Reason.PREDICATE, where
+    yield pl.col("leaf").is_null(), Reason.NO_QUOTA, no_part
+    yield ~pl.col("captioned"), Reason.NO_CAPTION, pl.lit(f"no caption by {captioned_by}")
+    if config.decontaminate:
+        yield pl.col("benchmark_item").is_not_null(), Reason.CONTAMINATED, pl.format("shows {}", "benchmark_item")
+    yield pl.col("excluded").is_not_null(), Reason.IN_RELEASE, pl.format("in {}", "excluded")
 
 
-def _shares(config: SelectConfig) -> pl.DataFrame:
-    """A row a quota, or a share of a split one: quota, collection, share (null: no split), wanted (null: all)."""
-    shares: list[tuple[str, str | None, int | None]] = []
-    for quota in config.quota:
-        if quota.split is None:
-            shares.append((quota.collection, None, None if quota.count == "all" else quota.count))
-        else:
-            shares += [(quota.collection, subset, count) for subset, count in quota.split.items()]
-    schema = {"collection": pl.String, "share": pl.String, "wanted": pl.Int64}
-    frame = pl.DataFrame(shares, schema=schema, orient="row").with_row_index("quota")
-    return frame.with_columns(pl.col("quota").cast(pl.Int32))
+def _because(rows: pl.DataFrame, reason: Reason, detail: pl.Expr) -> pl.DataFrame:
+    """Rows as exclusions; what the frame lacks of a keeper is null."""
+    absent = [pl.lit(None, kind).alias(name) for name, kind in EXCLUSION.items() if name not in rows.columns]
+    rows = rows.with_columns(absent).with_columns(reason=pl.lit(str(reason)), detail=detail)
+    return rows.select([pl.col(name).cast(kind) for name, kind in EXCLUSION.items()])
 
 
-def _pairs(lake: Lake, config: SelectConfig, model_id: str | None, snapshot: int, rows: pl.DataFrame) -> pl.DataFrame:
+def _set_apart(
+    rows: pl.DataFrame, out: list[pl.DataFrame], found: pl.DataFrame, reason: Reason, detail: pl.Expr
+) -> pl.DataFrame:
+    """The rows that stay once those ``found`` are among the exclusions ``out``."""
+    out.append(_because(found, reason, detail))
+    return rows.join(found, on=KEY, how="anti") if found.height else rows
+
+
+def _duplicates(
+    gone: pl.DataFrame, rows: pl.DataFrame, config: SelectConfig, model_id: str | None
+) -> tuple[pl.DataFrame, Reason, pl.Expr]:
+    """Duplicates with what they are, and what ranked their keepers first where it was not ``keep_order``."""
+    kept = rows.filter(pl.col("included").is_not_null()).select(
+        pl.col("source").alias("keeper_source"), pl.col("source_key").alias("keeper_key"), earlier=True
+    )
+    similar = pl.when("same_bytes").then(pl.lit("same bytes")).otherwise(pl.lit(f"cosine by {model_id}"))
+    shorter = pl.lit(SHORTER if config.keepers == "quota" else "")
+    rank = pl.when("earlier").then(pl.lit(EARLIER)).otherwise(shorter)
+    return gone.join(kept, on=["keeper_source", "keeper_key"], how="left"), Reason.DUPLICATE, similar + rank
+
+
+def _like_released(excluded: pl.DataFrame) -> pl.Expr:
+    labels = sorted(excluded["excluded"].unique())
+    return pl.lit(f"similar to a picture of {', '.join(labels)}")
+
+
+def _ahead(rows: pl.DataFrame, config: SelectConfig, tree: list[Leaf]) -> pl.DataFrame:
+    """Adds ahead, what ranks before ``keep_order``: included rows, then with keepers = "quota" those of the shorter quota.
+
+    A quota is the shorter, the fewer rows it has to choose from for each that it wants; one without a number is never short.
+    """
+    supply = dict(rows.group_by("leaf").len().iter_rows())
+    ratios = {n: supply.get(n, 0) / leaf.wanted if leaf.wanted else float("inf") for n, leaf in enumerate(tree)}
+    places = {ratio: place for place, ratio in enumerate(sorted(set(ratios.values())))}
+    by_leaf = {n: places[ratio] for n, ratio in ratios.items()} if config.keepers == "quota" else {}
+    place = pl.col("leaf").replace_strict(by_leaf, default=0, return_dtype=pl.Int64) if by_leaf else pl.lit(0, pl.Int64)
+    return rows.with_columns(ahead=pl.when(pl.col("included").is_not_null()).then(-1).otherwise(place))
+
+
+def _pairs(
+    lake: Lake, config: SelectConfig, model_id: str | None, snapshot: int, pictures: pl.DataFrame
+) -> pl.DataFrame:
     """Pairs at or above the threshold; refuses to go on where some could be missing."""
-    schema = {"image_id": pl.String, "other_id": pl.String, "similarity": pl.Float64, "method": pl.String}
     if config.duplicate_threshold is None or model_id is None:
-        return pl.DataFrame(schema=schema)
+        return pl.DataFrame(schema=_PAIR)
     version = f"AT (VERSION => {snapshot:d})"
-    embedded = _polars(lake, f"SELECT image_id FROM lake.embeddings {version} WHERE model_id = ?", [model_id])
-    missing = rows.select("image_id").unique().join(embedded, on="image_id", how="anti").height
+    embedded = frame(lake, f"SELECT image_id FROM lake.embeddings {version} WHERE model_id = ?", [model_id])
+    missing = pictures.unique().join(embedded, on="image_id", how="anti").height
     if missing:
         raise CaptionlakeError(f"{missing:,} pictures have no embedding by {model_id}: run  captionlake embed  first")
     if not pairs_complete(lake, model_id, config.duplicate_threshold, snapshot):
@@ -196,44 +209,67 @@ def _pairs(lake: Lake, config: SelectConfig, model_id: str | None, snapshot: int
         f"SELECT image_id, other_id, similarity, method FROM lake.similar_pairs {version} "
         "WHERE model_id = ? AND list_contains(?, method) AND similarity >= ?"
     )
-    return _polars(lake, query, [model_id, list(METHODS), config.duplicate_threshold])
+    return frame(lake, query, [model_id, list(METHODS), config.duplicate_threshold])
 
 
-def _quota_detail() -> pl.Expr:
-    name = pl.when(pl.col("share").is_null()).then("collection").otherwise(pl.format("{}/{}", "collection", "share"))
-    return pl.format("the quota of {} for {} is full", "wanted", name)
+def _named(rows: pl.DataFrame, tree: list[Leaf]) -> pl.DataFrame:
+    """With subset the path of the leaf below the collection, null where it is the whole."""
+    names = {n: leaf.subset for n, leaf in enumerate(tree)} or {0: None}
+    return rows.with_columns(subset=pl.col("leaf").replace_strict(names, default=None, return_dtype=pl.String))
 
 
-def _exclusions(rows: pl.DataFrame) -> pl.DataFrame:
-    absent = [name for name in EXCLUSION if name not in rows.columns]
-    rows = rows.with_columns([pl.lit(None).alias(name) for name in absent])
-    types = [pl.String] * (len(EXCLUSION) - 1) + [pl.Float64]
-    return rows.select([pl.col(name).cast(kind) for name, kind in zip(EXCLUSION, types, strict=True)])
-
-
-def _quota_table(config: SelectConfig, survivors: pl.DataFrame) -> pl.DataFrame:
-    counts = [pl.len().cast(pl.Int64).alias("available"), pl.col("taken").sum().cast(pl.Int64)]
-    if not config.quota:
-        table = survivors.group_by("collection").agg(counts).sort("collection")
-        table = table.with_columns(share=pl.lit(None, pl.String), wanted=pl.lit(None, pl.Int64))
-    else:
-        found = survivors.group_by("quota").agg(counts)
-        table = _shares(config).join(found, on="quota", how="left").sort("quota")
-        table = table.with_columns(pl.col("available", "taken").fill_null(0))
-    shortfall = (pl.col("wanted") - pl.col("taken")).fill_null(0)
-    return table.select(
-        "collection", pl.col("share").alias("subset"), "wanted", "available", "taken", shortfall.alias("shortfall")
+def _left(rows: pl.DataFrame, exclusions: pl.DataFrame, tree: list[Leaf]) -> pl.DataFrame:
+    keeper = {"source": "keeper_source", "source_key": "keeper_key", "leaf": "keeper_leaf"}
+    found = (
+        exclusions.select(*KEY, "reason", "keeper_source", "keeper_key")
+        .join(rows.select(*KEY, "collection", "leaf"), on=KEY)
+        .join(rows.select(*KEY, "leaf").rename(keeper), on=["keeper_source", "keeper_key"], how="left")
     )
+    elsewhere = pl.col("keeper_leaf").is_not_null() & pl.col("keeper_leaf").ne_missing(pl.col("leaf"))
+    counts = [pl.len().cast(pl.Int64).alias("n"), elsewhere.sum().cast(pl.Int64).alias("elsewhere")]
+    table = _named(found.group_by("collection", "leaf", "reason").agg(counts), tree)
+    return table.select("collection", "subset", "reason", "n", "elsewhere").sort("collection", "subset", "reason")
 
 
-def _refuse_shortfall(quotas: pl.DataFrame) -> None:
-    short = [
-        f"{row['collection']}{'/' + row['subset'] if row['subset'] else ''} has {row['available']:,} "
-        f"of {row['wanted']:,} "
-        f"({row['shortfall']:,} short)"
-        for row in quotas.filter(pl.col("shortfall") > 0).iter_rows(named=True)
+def _check_releases(lake: Lake, config: SelectConfig, snapshot: int) -> None:
+    """All releases that are named and unknown, at once."""
+    query = f"SELECT concat(name, '@', version) FROM lake.releases AT (VERSION => {snapshot:d})"
+    known = [label for (label,) in lake.rows(query)] if config.include or config.exclude else []
+    wrong = [name for name in (*config.include, *config.exclude) if name not in known]
+    if wrong:
+        there = f"there are {', '.join(sorted(known))}" if known else "there is none yet"
+        near = [f"{name}{nearest(name, known)}" for name in wrong]
+        raise CaptionlakeError(f"no release {', '.join(near)} at snapshot {snapshot}: {there}")
+
+
+def _check_shortfall(lake: Lake, config: SelectConfig, selection: Selection) -> None:
+    """Every quota that falls short, and every collection that the lake does not have; an error, or a warning."""
+    known = collections(lake, selection.snapshot)
+    unknown = [quota.collection for quota in config.quota if quota.collection not in known]
+    problems = [f"{name} is no collection of the lake{nearest(name, known)}" for name in unknown]
+    problems += [
+        f"{row['collection']}{'/' + row['subset'] if row['subset'] else ''} has "
+        f"{row['taken'] + row['backfilled']:,} of {row['wanted']:,} ({row['shortfall']:,} short)"
+        for row in selection.quotas.filter(pl.col("shortfall") > 0).iter_rows(named=True)
+        if row["collection"] not in unknown
     ]
-    if short:
+    if not problems:
+        return
+    said = f"quotas not met: {'; '.join(problems)}"
+    if config.shortfall == "error":
         raise CaptionlakeError(
-            f'quotas not met: {"; ".join(short)}: add images, lower the counts, or set shortfall = "report"'
+            f'{said}: add images, lower the counts, or set shortfall = "report"; see  captionlake select --plan RECIPE'
         )
+    log.warning("%s", said)
+
+
+def collections(lake: Lake, snapshot: int) -> list[str]:
+    """Those that have rows in images."""
+    query = f"SELECT DISTINCT collection FROM lake.images AT (VERSION => {snapshot:d}) ORDER BY collection"
+    return [name for (name,) in lake.rows(query)]
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """The end of a sentence on an unknown name: what may have been meant."""
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f", did you mean {near[0]}?" if near else ""

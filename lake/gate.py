@@ -85,6 +85,48 @@ def check_predicate(connection: duckdb.DuckDBPyConnection, where: str, tables: C
     return where
 
 
+def check_order(connection: duckdb.DuckDBPyConnection, order: str, tables: Collection[str]) -> str:
+    """What may stand after ORDER BY over ``images``, or a refusal; held to the same as :func:`check_predicate`."""
+    found = _ordered(connection, order, "\n")
+    if _bare(found) != _bare(_ordered(connection, order, "")):
+        raise _not_an_order(order)
+    for key in found:
+        if key["expression"]["class"] in ("CONSTANT", "STAR"):
+            raise CaptionlakeError(f"the order {_shown(order)} has a part that orders nothing: write columns of images")
+        _Walk(connection, tables, deterministic=True).check(key)
+    try:
+        connection.execute(f"SELECT row_number() OVER (ORDER BY {order}\n, source_key) FROM images LIMIT 0")
+    except duckdb.Error as error:
+        raise CaptionlakeError(
+            f"the order {_shown(order)} does not fit images ({first_line(error)}): look at  captionlake sql 'DESCRIBE images'"
+        ) from error
+    return order
+
+
+def _ordered(connection: duckdb.DuckDBPyConnection, order: str, end: str) -> list[dict[str, Any]]:
+    """The keys of an ORDER BY, if the text is no more than that: the statement's tree must be that of any other order."""
+    try:
+        found = _statements(connection, f"SELECT NULL FROM images ORDER BY {order}{end}")
+    except CaptionlakeError as error:
+        raise CaptionlakeError(f"in the order {_shown(order)}: {error}") from error
+    plain = _statements(connection, "SELECT NULL FROM images ORDER BY NULL")
+    try:
+        (modifier,) = found[0]["node"]["modifiers"]
+        keys: list[dict[str, Any]] = modifier["orders"]
+        modifier["orders"] = plain[0]["node"]["modifiers"][0]["orders"]
+    except (IndexError, KeyError, TypeError, ValueError):
+        raise _not_an_order(order) from None
+    if _bare(found) != _bare(plain):
+        raise _not_an_order(order)
+    return keys
+
+
+def _not_an_order(order: str) -> CaptionlakeError:
+    return CaptionlakeError(
+        f"{_shown(order)} is not an order: write it as after ORDER BY, such as  width * height DESC, source_key"
+    )
+
+
 def _argument(connection: duckdb.DuckDBPyConnection, where: str, end: str) -> dict[str, Any]:
     """The tree of ``where`` as the one argument of a call, if it is no more than that."""
     try:

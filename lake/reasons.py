@@ -37,5 +37,6 @@ class ExclusionReason(StrEnum):
     OVER_QUOTA = "over_quota"
     NO_QUOTA = "no_quota"
     NO_CAPTION = "no_caption"
+    IN_RELEASE = "in_release"
     FLAGGED = "flagged"
     TAKEN_DOWN = "taken_down"

@@ -258,6 +258,22 @@ def test_a_misspelled_key_is_read_as_the_one_meant(folder: Path) -> None:
             5,
             "missing key `count`",
         ),
+        (
+            'lake = "l"\n[[select.quota]]\ncollection = "a"\ncount = 1\norder = "widht"\n',
+            5,
+            "`order` in [[select.quota]]",
+        ),
+        (
+            'lake = "l"\n[[select.quota]]\ncollection = "a"\ncount = 1\n[[select.quota.part]]\nwhere = "widht > 1"\ncount = 1\n',
+            6,
+            "`where` in [[select.quota.part]]",
+        ),
+        (
+            'lake = "l"\n[[select.quota]]\ncollection = "a"\ncount = 1\n[[select.quota.part]]\nsubset = "x"\nwieght = 1\n',
+            7,
+            "unknown key `wieght` in [[select.quota.part]], did you mean `weight`?",
+        ),
+        ('lake = "l"\n[select]\norder = "width LIMIT 1"\n', 3, "is not an order"),
         ('lake = "l"\nselect.quota = [ { collection = "a",\n\tcount = 1.5 } ]\n', None, "not TOML"),
         ('lake = "l"\nrelease.name = "a"\n"release"."version" = "1"\n', 3, "semantic version"),
         ('lake = "l"\n[[ingest]]\nsource = "web"\ninputs = ["."]\n[ingest.fetch]\nthread = 2\n', 6, "`threads`"),

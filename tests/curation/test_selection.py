@@ -49,7 +49,7 @@ def test_everything_is_taken_without_a_quota(lake: Lake, add_rows: RowMaker) -> 
     selection = select(lake, SelectConfig(), model_id=None)
     check_partition(lake, selection)
     assert selection.items.height == 5
-    assert selection.quotas.rows() == [("coco", None, None, 3, 3, 0), ("web", None, None, 2, 2, 0)]
+    assert selection.quotas.rows() == [("coco", None, None, 3, 3, 0, 0, 0), ("web", None, None, 2, 2, 0, 0, 0)]
 
 
 def test_a_benchmarks_picture_is_left_out_before_keepers_are_chosen(lake: Lake, add_rows: RowMaker) -> None:
@@ -206,31 +206,41 @@ def test_a_split_takes_its_shares_and_nothing_else(lake: Lake, add_rows: RowMake
     selection = select(lake, SelectConfig(quota=(quota,)), model_id=None)
     check_partition(lake, selection)
     assert selection.items["subset"].value_counts(sort=True).rows() == [("landmark", 2), ("celebrity", 1)]
-    assert selection.quotas.rows() == [("web", "landmark", 2, 5, 2, 0), ("web", "celebrity", 1, 5, 1, 0)]
+    assert selection.quotas.rows() == [("web", "landmark", 2, 5, 2, 0, 0, 0), ("web", "celebrity", 1, 5, 1, 0, 0, 0)]
     left = selection.exclusions.filter(pl.col("reason") == "no_quota")
     assert left.height == 6
     assert left.filter(pl.col("source_key") == "none")["detail"].item() == (
         "the split of web has no share for subset (none)"
     )
-    full = selection.exclusions.filter(pl.col("reason") == "over_quota")["detail"].unique().to_list()
-    assert sorted(full) == ["the quota of 1 for web/celebrity is full", "the quota of 2 for web/landmark is full"]
+    full = selection.exclusions.filter(pl.col("reason") == "over_quota")["detail"].to_list()
+    assert sorted(full) == [
+        *(f"the quota of 1 for web/celebrity is full; place {place} in line" for place in (1, 2, 3, 4)),
+        *(f"the quota of 2 for web/landmark is full; place {place} in line" for place in (1, 2, 3)),
+    ]
 
 
 def test_a_shortfall_names_each_quota_or_is_reported(lake: Lake, add_rows: RowMaker) -> None:
-    add_rows(lake, rows_of("coco", 3) + rows_of("sam", 1))
+    add_rows(lake, rows_of("coco", 3) + rows_of("sam", 1) + rows_of("web", 1, subset="style"))
     quotas = (
         Quota(collection="coco", count=5),
         Quota(collection="web", count=2, split={"landmark": 2}),
         Quota(collection="sam", count="all"),
+        Quota(collection="wikiarts", count=1),
+        Quota(collection="coca", count="all"),
     )
     with pytest.raises(CaptionlakeError) as caught:
         select(lake, SelectConfig(quota=quotas), model_id=None)
-    assert "coco has 3 of 5 (2 short); web/landmark has 0 of 2 (2 short)" in str(caught.value)
+    assert str(caught.value).startswith(
+        "quotas not met: wikiarts is no collection of the lake; coca is no collection of the lake, did you mean coco?; "
+        "coco has 3 of 5 (2 short); web/landmark has 0 of 2 (2 short): add images"
+    )
     selection = select(lake, SelectConfig(quota=quotas, shortfall="report"), model_id=None)
     assert selection.quotas.rows() == [
-        ("coco", None, 5, 3, 3, 2),
-        ("web", "landmark", 2, 0, 0, 2),
-        ("sam", None, None, 1, 1, 0),
+        ("coco", None, 5, 3, 3, 0, 0, 2),
+        ("web", "landmark", 2, 0, 0, 0, 0, 2),
+        ("sam", None, None, 1, 1, 0, 0, 0),
+        ("wikiarts", None, 1, 0, 0, 0, 0, 1),
+        ("coca", None, None, 0, 0, 0, 0, 0),
     ]
 
 
@@ -412,6 +422,20 @@ def add_rows_module() -> RowMaker:
         ({"quota": [{"collection": "a", "count": "all", "split": {"x": 1}}]}, "quota"),
         ({"quota": [{"collection": "a", "count": 1}, {"collection": "a", "count": 2}]}, "quota"),
         ({"quota": [{"collection": "a", "count": 1, "subset": "x"}]}, "subset"),
+        ({"quota": [{"collection": "a"}]}, "quota"),
+        ({"quota": [{"collection": "a", "count": 1, "weight": 1}]}, "quota"),
+        ({"quota": [{"collection": "a", "weight": 0}], "total": 1}, "weight"),
+        ({"quota": [{"collection": "a", "count": 1, "order": " "}]}, "order"),
+        ({"quota": [{"collection": "a", "count": 1, "backfill": "a"}]}, "quota"),
+        ({"quota": [{"collection": "a", "count": 1, "part": [{"count": 1}]}]}, "part"),
+        ({"quota": [{"collection": "a", "count": 2, "part": [{"subset": "x", "count": 1}]}]}, "quota"),
+        ({"quota": [{"collection": "a", "count": "all", "part": [{"subset": "x", "count": 1}]}]}, "quota"),
+        (
+            {"quota": [{"collection": "a", "count": 1, "split": {"x": 1}, "part": [{"subset": "x", "count": 1}]}]},
+            "quota",
+        ),
+        ({"include": ["first"]}, "include"),
+        ({"exclude": ["first 1.0.0"]}, "exclude"),
     ],
 )
 def test_a_wrong_table_is_refused_where_it_is_wrong(table: dict[str, Any], where: str) -> None:

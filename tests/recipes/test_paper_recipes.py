@@ -142,7 +142,7 @@ def _exclusions_are_explained(lake: Lake, report: RunReport, names: dict[str, li
         if reason == "duplicate":
             assert similarity >= 0.95 and (keeper_source, keeper_key) in kept | over
         else:
-            assert re.fullmatch(r"the quota of \d+ for [a-z/]+ is full", detail)
+            assert re.fullmatch(r"the quota of \d+ for [a-z/]+ is full; place \d+ in line", detail)
     duplicates = {(row[0], row[1]): row for row in rows if row[2] == "duplicate"}
     (same,) = [row for row in duplicates.values() if row[3] == "same bytes"]
     # keep_order has coco before lcs and sam, and textcaps before coco
