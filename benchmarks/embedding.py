@@ -85,7 +85,7 @@ class Bench:
 
     def encode(self, data: list[bytes]) -> None:
         """captionlake's way: decoding beside the model."""
-        with closing(Encoding(self.encoder, batch_size=self.batch_size)) as encoding:
+        with closing(Encoding(self.encoder, batch_size=self.batch_size, expected=len(data))) as encoding:
             for _ in encoding.run((str(i), one) for i, one in enumerate(data)):
                 pass
 

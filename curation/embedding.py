@@ -55,7 +55,7 @@ def embed(lake: Lake, config: EmbedConfig, *, model: Encoder | None = None) -> E
     total = sum(count for _, count in pending)
     embedded = 0
     dimensions, started = 0, time.monotonic()
-    encoding = Encoding(model, batch_size=config.batch_size, threads=config.threads)
+    encoding = Encoding(model, batch_size=config.batch_size, threads=config.threads, expected=total)
     with progress("embed", total) as advance, closing(encoding):
         for shards in _groups(pending, COMMIT_EVERY):
             ids = [row for (row,) in lake.rows(_sql("pending_images"), [shards, model.model_id])]

@@ -3,6 +3,7 @@
 Letters in shapes: B items of a batch, D numbers of a vector.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from captionlake.curation.placement import Placement
@@ -27,8 +28,9 @@ class Encoder(Protocol):
     batch_size: int
     batches_at_once: int
 
-    def prepare(self, data: bytes) -> "torch.Tensor":
-        """A stored picture, upright, as ``vectors`` takes it. Safe to call from several threads."""
+    @property
+    def prepare(self) -> "Callable[[bytes], torch.Tensor]":
+        """Makes of a stored picture, upright, what ``vectors`` takes. Safe to call from several threads; can be pickled."""
         ...
 
     def vectors(self, pictures: "list[torch.Tensor]") -> "npt.NDArray[np.float32]":

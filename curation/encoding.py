@@ -1,14 +1,14 @@
-"""Pictures to vectors, batch by batch: decoding in threads, and smaller batches where memory runs out."""
+"""Pictures to vectors, batch by batch, and smaller batches where memory runs out."""
 
 import logging
-import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from captionlake.curation.encoder import Encoder
+from captionlake.curation.preparing import MANY, Preparation, Processes, Threads
 from captionlake.errors import CaptionlakeError
 
 if TYPE_CHECKING:
@@ -23,17 +23,30 @@ log = logging.getLogger(__name__)
 
 
 class Encoding:
-    """An encoder with its threads; ``batch_size`` gets smaller where memory runs out, and stays so."""
+    """An encoder with its threads and processes; ``batch_size`` gets smaller where memory runs out, and stays so.
 
-    def __init__(self, encoder: Encoder, *, batch_size: int | None = None, threads: int | None = None) -> None:
+    ``expected``: how many pictures may come. Where the model runs on a device of its own, other pictures are prepared meanwhile, by
+    processes where they are many. On the processor both would take each other's cores, and each of the model's threads would
+    wait for the one that decodes: a batch is decoded by all cores, then computed by all.
+    """
+
+    def __init__(
+        self, encoder: Encoder, *, batch_size: int | None = None, threads: int | None = None, expected: int = 0
+    ) -> None:
         self.encoder = encoder
         self.batch_size = batch_size or encoder.batch_size
-        self._decoders = ThreadPoolExecutor(threads or os.cpu_count(), thread_name_prefix="decode")
+        beside = encoder.batches_at_once > 1
+        self._preparation: Preparation
+        if beside and expected >= MANY:
+            self._preparation = Processes(encoder.prepare, threads)
+        else:
+            ahead = self.batch_size * (2 if beside else 1)
+            self._preparation = Threads(encoder.prepare, threads, beside=beside, ahead=ahead)
         self._models = ThreadPoolExecutor(encoder.batches_at_once, thread_name_prefix="model")
 
     def close(self) -> None:
-        """End the threads."""
-        self._decoders.shutdown(cancel_futures=True)
+        """End threads and processes."""
+        self._preparation.close()
         self._models.shutdown(cancel_futures=True)
 
     def run(self, pictures: Iterable[tuple[str, bytes]]) -> "Iterator[Vectors]":
@@ -41,7 +54,7 @@ class Encoding:
 
         Raises, naming the picture, where one cannot be decoded or has no usable vector.
         """
-        prepared = self._prepared(pictures)
+        prepared = self._preparation.run(pictures)
         waiting: deque[Future[Vectors]] = deque()
         try:
             while batch := list(islice(prepared, self.batch_size)):
@@ -54,27 +67,6 @@ class Encoding:
             for future in waiting:
                 future.cancel()
             prepared.close()
-
-    def _prepared(self, pictures: Iterable[tuple[str, bytes]]) -> "Generator[Prepared]":
-        """Prepared pictures in order.
-
-        Where the model runs on a device of its own, another batch is decoded meanwhile. On the processor both would take
-        each other's cores, and each of the model's threads would wait for the one that decodes: a batch is decoded by
-        all cores, then computed by all.
-        """
-        beside = self.encoder.batches_at_once > 1
-        waiting: deque[tuple[str, Future[torch.Tensor]]] = deque()
-        try:
-            for image_id, data in pictures:
-                waiting.append((image_id, self._decoders.submit(self.encoder.prepare, data)))
-                if len(waiting) >= self.batch_size * (2 if beside else 1):
-                    for _ in range(1 if beside else len(waiting)):
-                        yield _result(*waiting.popleft())
-            while waiting:
-                yield _result(*waiting.popleft())
-        finally:
-            for _, future in waiting:
-                future.cancel()
 
     def _vectors(self, batch: "list[Prepared]") -> "Vectors":
         import numpy as np
@@ -119,13 +111,3 @@ def _is_out_of_memory(error: BaseException) -> bool:
     import torch
 
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-
-
-def _result(image_id: str, future: "Future[torch.Tensor]") -> "Prepared":
-    try:
-        return image_id, future.result()
-    except Exception as error:  # Pillow's decoders raise many kinds
-        raise CaptionlakeError(
-            f"picture {image_id} cannot be decoded ({' '.join(str(error).split())[:200]}): "
-            "restore its shard from a backup, or take the picture down"
-        ) from error

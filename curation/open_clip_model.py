@@ -36,21 +36,17 @@ class OpenClipEncoder:
         open_clip = require("open_clip", extra="embed")
         torch = require("torch", extra="embed")
         settings = open_clip.transform.PreprocessCfg(**open_clip.get_model_preprocess_cfg(network))
-        self._preprocessing = Preprocessing(settings)
+        self.prepare = Preprocessing(settings)
         weights = _weights_hash(network, architecture)
-        self.model_id = f"{name}:{weights}:{self._preprocessing.name}{placement.suffix()}"
+        self.model_id = f"{name}:{weights}:{self.prepare.name}{placement.suffix()}"
         self.placement, self._source = placement, source
         self.network = network.to(device=placement.device, dtype=placement.dtype).eval()
         as_row = functools.partial(torch.tensor, dtype=torch.float32, device=placement.device)
-        self._mean = as_row(self._preprocessing.mean) * 255  # (3,)
-        self._std = as_row(self._preprocessing.std) * 255  # (3,)
+        self._mean = as_row(self.prepare.mean) * 255  # (3,)
+        self._std = as_row(self.prepare.std) * 255  # (3,)
         # On a processor the activations of a large batch leave its caches, so small batches are the quicker ones.
         self.batch_size = 256 if placement.on_gpu else 8
         self.batches_at_once = 2 if placement.on_gpu else 1
-
-    def prepare(self, data: bytes) -> "torch.Tensor":
-        """A stored picture, upright, at the size of the model's input: (H, W, 3) uint8."""
-        return self._preprocessing(data)
 
     def vectors(self, pictures: "list[torch.Tensor]") -> "npt.NDArray[np.float32]":
         """See :class:`~captionlake.curation.encoder.Encoder`."""

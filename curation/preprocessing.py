@@ -37,10 +37,10 @@ class Preprocessing:
         self._mode = settings.resize_mode
         self._interpolation = "bilinear" if settings.interpolation == "bilinear" else "bicubic"
         self._least_side = DRAFT_TIMES * max(height, width) if draft else None
+        by_bytes = self._mode == "squash" or (self._mode == "shortest" and height == width)
         # Padding and inputs that are not square go open_clip's own way, its scaling left out.
         plain = replace(settings, mean=(0.0,) * 3, std=(1.0,) * 3)
-        self._whole = transform.image_transform_v2(plain, is_train=False)
-        self._by_bytes = self._mode == "squash" or (self._mode == "shortest" and height == width)
+        self._whole = None if by_bytes else transform.image_transform_v2(plain, is_train=False)
         side = "x".join(str(n) for n in dict.fromkeys(self._size))
         what = {**asdict(settings), "resampling": "bytes", "draft": self._least_side}
         whole = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
@@ -48,10 +48,10 @@ class Preprocessing:
 
     def __call__(self, data: bytes) -> "torch.Tensor":
         """(H, W, 3) uint8."""
-        if self._by_bytes and self._least_side is not None:
+        if self._whole is None and self._least_side is not None:
             return self._resized(*open_reduced(data, self._least_side))
         image = open_rgb(data)
-        if self._by_bytes:
+        if self._whole is None:
             return self._resized(image, image.size)
         found: torch.Tensor = (self._whole(image) * 255).round().byte().permute(1, 2, 0)
         return found

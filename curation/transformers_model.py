@@ -27,6 +27,17 @@ _TRUSTED: dict[str, Any] = {"trust_remote_code": False}
 _TEXT_KEYS = ("text_model.", "text_projection.", "logit_scale", "logit_bias")
 
 
+class Prepare:
+    """A stored picture, upright, as the model's own image processor makes it: (3, H, W) float32."""
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+
+    def __call__(self, data: bytes) -> "torch.Tensor":
+        made: torch.Tensor = self._processor(images=open_rgb(data), return_tensors="pt")["pixel_values"][0]
+        return made
+
+
 class TransformersEncoder:
     """An :class:`~captionlake.curation.encoder.Encoder`.
 
@@ -35,7 +46,7 @@ class TransformersEncoder:
     """
 
     def __init__(self, name: str, source: str, network: Any, processor: Any, placement: Placement) -> None:
-        self.placement, self._source, self._processor = placement, source, processor
+        self.placement, self._source, self.prepare = placement, source, Prepare(processor)
         prepares = json.dumps(processor.to_dict(), sort_keys=True, default=str)
         state = {key: value for key, value in network.state_dict().items() if not key.startswith(_TEXT_KEYS)}
         weights = tensors_hash(_image_part(network.config), state)
@@ -44,11 +55,6 @@ class TransformersEncoder:
         self._network = network.to(device=placement.device, dtype=placement.dtype).eval()
         self.batch_size = 256 if placement.on_gpu else 8
         self.batches_at_once = 2 if placement.on_gpu else 1
-
-    def prepare(self, data: bytes) -> "torch.Tensor":
-        """A stored picture, upright, as the model's own image processor makes it: (3, H, W) float32."""
-        made: torch.Tensor = self._processor(images=open_rgb(data), return_tensors="pt")["pixel_values"][0]
-        return made
 
     def vectors(self, pictures: "list[torch.Tensor]") -> "npt.NDArray[np.float32]":
         """See :class:`~captionlake.curation.encoder.Encoder`."""
