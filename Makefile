@@ -33,9 +33,10 @@ benchmarks: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/status.py
 	$(BIN)/python benchmarks/memory.py
-	$(BIN)/python benchmarks/archives.py
+	$(BIN)/python benchmarks/archives.py --pictures 20000
 	$(BIN)/python benchmarks/annotations.py
 	$(BIN)/python benchmarks/released.py
+	$(BIN)/python benchmarks/selection.py
 	$(BIN)/python benchmarks/join.py
 	$(BIN)/python benchmarks/join.py --curve
 

@@ -12,7 +12,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -77,17 +76,17 @@ def rate(count: int, work: Callable[[], None], device: str) -> float:
 class Bench:
     """One model in one precision on one device."""
 
-    def __init__(self, folder: Path, precision: Any, device: str, batch_size: int | None) -> None:
+    def __init__(self, folder: Path, precision: Any, device: str, batch_size: int | None, expected: int) -> None:
         self.config = EmbedConfig(model="random", pretrained=str(folder), device=device, precision=precision)
         self.encoder: Any = load_model(self.config)
         self.batch_size = batch_size or self.encoder.batch_size
         self.device = device
+        self.encoding = Encoding(self.encoder, batch_size=self.batch_size, expected=expected)
 
     def encode(self, data: list[bytes]) -> None:
-        """captionlake's way: decoding beside the model."""
-        with closing(Encoding(self.encoder, batch_size=self.batch_size, expected=len(data))) as encoding:
-            for _ in encoding.run((str(i), one) for i, one in enumerate(data)):
-                pass
+        """captionlake's way: decoding beside the model. The first call starts processes, where there are any."""
+        for _ in self.encoding.run((str(i), one) for i, one in enumerate(data)):
+            pass
 
     def prepare(self, data: list[bytes]) -> None:
         """Decoding and preprocessing in one thread alone."""
@@ -137,7 +136,9 @@ def main() -> None:
         folder = save_random_model(options.model, Path(temporary))
         model_config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
         flops = flops_of_picture(model_config["vision_cfg"], model_config["embed_dim"])
-        benches = {name: Bench(folder, name, options.device, options.batch_size) for name in options.precision}
+        benches = {
+            name: Bench(folder, name, options.device, options.batch_size, len(data)) for name in options.precision
+        }
         loop_data = data[: options.loop_images]
         for bench in benches.values():
             bench.encode(data[: 2 * bench.batch_size])
@@ -152,6 +153,8 @@ def main() -> None:
                 encode.append(rate(len(data), lambda b=bench: b.encode(data), options.device))  # type: ignore[misc]
         bench = next(iter(benches.values()))
         one_thread = rate(len(loop_data), lambda: bench.prepare(loop_data), "cpu")
+        for bench in benches.values():
+            bench.encoding.close()
     middle = {name: statistics.median(rates) for name, rates in found.items()}
     where = torch.cuda.get_device_name() if options.device != "cpu" else f"{torch.get_num_threads()} threads"
     print(f"{options.model} of random weights, {len(data):,} JPEGs, {where}, {flops / 1e9:.1f} GFLOPs a picture")

@@ -157,8 +157,10 @@ def test_a_killed_parent_takes_its_child_along(sql_lake: Any) -> None:
 
 
 def _children(pid: int) -> list[int]:
+    """Those of its processes that answer a query."""
     try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [child for child in found if b"query_child" in Path(f"/proc/{child}/cmdline").read_bytes()]
     except OSError:
         return []
 
@@ -188,13 +190,8 @@ def test_keys_of_the_environment_do_not_reach_the_child(sql_lake: Any, monkeypat
     monkeypatch.setenv("OPENAI_API_KEY", CANARY)
     seen: list[bytes] = []
     watcher = threading.Thread(
-        target=lambda: seen.append(Path(f"/proc/{_wait_for(lambda: _started())}/environ").read_bytes())
+        target=lambda: seen.append(Path(f"/proc/{_wait_for(lambda: _children(os.getpid()))[0]}/environ").read_bytes())
     )
-
-    def _started() -> int:
-        found = [pid for pid in _children(os.getpid()) if b"query_child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        return found[0] if found else 0
-
     watcher.start()
     run_query(sql_lake.path, "SELECT 1")
     watcher.join()
