@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -78,7 +79,7 @@ class Processes:
             collate_fn=_as_it_is,
             multiprocessing_context="spawn",  # a fork would keep the locks of this process's threads; a fork server outlives it
             persistent_workers=True,
-            worker_init_fn=_end_with_parent,
+            worker_init_fn=partial(_end_with, os.getpid()),
         )
 
     def close(self) -> None:
@@ -134,9 +135,8 @@ class _Prepares:
             return f"{type(error).__name__}: {error}"
 
 
-def _end_with_parent(_: int) -> None:
+def _end_with(parent: int, _: int) -> None:
     """DataLoader looks for the parent too, but a process that waits for its results to be read then waits for good."""
-    parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
