@@ -1,6 +1,7 @@
 """Every row of ``images`` with all that decides about it, by one query at the snapshot of the selection."""
 
 import json
+import re
 from importlib.resources import files
 
 import duckdb
@@ -32,7 +33,7 @@ def candidates(
         check_order(lake.connection, text, PREDICATE_TABLES)
         _refuse_other_snapshots(lake, f"FROM images ORDER BY {text}\n", "order")
     query = files("captionlake.curation").joinpath("sql/candidates.sql").read_text()
-    for name, text in {
+    texts = {
         "$pinned": pinned(snapshot, PREDICATE_TABLES),
         "$items": f"lake.release_items AT (VERSION => {snapshot:d})",
         "$row_passes": _passes(config.where),
@@ -40,8 +41,9 @@ def candidates(
         "$quota_place": _quota_place(config),
         "$leaf_place": _leaf_place(leaves),
         "$draw_place": _draw_place(leaves, bool(config.include)),
-    }.items():
-        query = query.replace(name, text)
+    }
+    # In one pass: a name within the user's own text is none.
+    query = re.sub("|".join(map(re.escape, texts)), lambda found: texts[found[0]], query)
     parameters: dict[str, object] = {
         "seed": config.seed,
         "producer": captioned_by,
@@ -51,9 +53,9 @@ def candidates(
     try:
         return frame(lake, query, parameters)
     except duckdb.Error as error:
-        texts = "; ".join([*conditions(config), *orders(config)]) or "true"
+        said = "; ".join([*conditions(config), *orders(config)]) or "true"
         raise CaptionlakeError(
-            f"rows cannot be chosen at snapshot {snapshot} where {texts} ({first_line(error)}): "
+            f"rows cannot be chosen at snapshot {snapshot} where {said} ({first_line(error)}): "
             "check the condition against the columns of images, and that the snapshot exists"
         ) from error
 

@@ -362,6 +362,12 @@ def test_a_wrong_order_is_one_line(lake: Lake, order: str, said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_text_in_a_condition_is_never_taken_for_a_part_of_the_query(lake: Lake, add_rows: RowMaker) -> None:
+    add_rows(lake, [{"source_key": "$leaf_place"}, {"source_key": "$seed"}, {"source_key": "other"}])
+    config = SelectConfig(where="source_key IN ('$leaf_place', '$seed', '$pinned')")
+    assert keys(select(lake, config, model_id=None).items) == ["$leaf_place", "$seed"]
+
+
 def test_a_refused_picture_gives_its_place_to_the_next_in_line(lake: Lake, add_rows: RowMaker) -> None:
     """Again and again, until nobody is left; and what was its duplicate may come in its place."""
     add_rows(
