@@ -16,6 +16,7 @@ from captionlake.errors import CaptionlakeError
 from captionlake.recipe_lines import Place, Step
 
 _SURE, _LIKELY = 0.75, 0.5  # difflib's ratio of a key that is meant, and of one that is worth a guess
+_GUESSES = 8  # names among which the nearest is found
 _MOST = 100  # problems that are told
 _LONGEST = 600  # characters of a problem that are kept: names in it can be of any length
 _SHOULD_BE = {
@@ -144,10 +145,16 @@ class Check:
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = _LIKELY) -> str | None:
-    """The known name most like ``name``, whatever its capitals, hyphens and underscores."""
+    """The known name most like ``name``, whatever its capitals, hyphens and underscores: that of the fewest edits.
+
+    An edit adds, drops or changes a letter, or swaps two: difflib's ratio, which says what is a guess at all, counts a change twice.
+    """
+    from rapidfuzz.distance import OSA
+
     plain = {_plain(candidate): candidate for candidate in known}
-    found = get_close_matches(_plain(name), plain, n=1, cutoff=cutoff)
-    return plain[found[0]] if found else None
+    found = get_close_matches(_plain(name), plain, n=_GUESSES, cutoff=cutoff)
+    best = min(found, key=lambda one: OSA.distance(_plain(name), one), default=None)  # min keeps the first of equals
+    return None if best is None else plain[best]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
