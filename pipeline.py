@@ -14,6 +14,7 @@ from captionlake.lake import Lake
 from captionlake.recipe import Recipe
 
 if TYPE_CHECKING:
+    from captionlake.curation.select_config import SelectConfig
     from captionlake.curation.select_plan import Shortfall
     from captionlake.curation.selection import Selection
 
@@ -78,9 +79,7 @@ def _check_until(recipe: Recipe, until: Step | None) -> None:
     has = {
         Step.INGEST: bool(recipe.ingest),
         Step.EMBED: recipe.embed is not None,
-        Step.DEDUPE: recipe.embed is not None
-        and recipe.select is not None
-        and recipe.select.duplicate_threshold is not None,
+        Step.DEDUPE: recipe.select is not None and recipe.select.looks_for_similar,
         Step.DECONTAMINATE: recipe.decontaminate is not None,
         Step.SELECT: chooses,
         Step.CAPTION: chooses and recipe.caption is not None,
@@ -114,8 +113,8 @@ class _Run:
             yield Step.INGEST, ingest_line(counts), counts
         if recipe.embed is not None:
             yield self._embed()
-            if recipe.select is not None and recipe.select.duplicate_threshold is not None:
-                yield self._dedupe(recipe.select.duplicate_threshold)
+        if recipe.select is not None and recipe.select.looks_for_similar:
+            yield self._dedupe(recipe.select)
         if recipe.decontaminate is not None:
             yield self._decontaminate()
         if recipe.select is None and recipe.release is None:
@@ -141,16 +140,20 @@ class _Run:
             asdict(counts),
         )
 
-    def _dedupe(self, threshold: float) -> tuple[Step, str, dict[str, Any]]:
+    def _dedupe(self, select: "SelectConfig") -> tuple[Step, str, dict[str, Any]]:
+        from captionlake.curation.hash_pairs import find_hash_pairs
         from captionlake.curation.similarity import find_pairs
 
-        assert self.model_id is not None
-        counts = find_pairs(self.lake, self.model_id, threshold)
-        return (
-            Step.DEDUPE,
-            f"{counts.pairs:,} pairs of cosine >= {threshold:g} among {counts.images:,} pictures",
-            asdict(counts),
-        )
+        said, counts = [], {}
+        if select.duplicate_phash is not None:
+            hashes = find_hash_pairs(self.lake, select.duplicate_phash)
+            counts["phash"] = asdict(hashes)
+            said.append(f"{hashes.pairs:,} pairs of perceptual hashes within {hashes.distance} bits")
+        if select.duplicate_threshold is not None and self.model_id is not None:
+            pairs = find_pairs(self.lake, self.model_id, select.duplicate_threshold)
+            counts |= asdict(pairs)
+            said.append(f"{pairs.pairs:,} pairs of cosine >= {pairs.threshold:g} among {pairs.images:,} pictures")
+        return Step.DEDUPE, ", ".join(said), counts
 
     def _decontaminate(self) -> tuple[Step, str, dict[str, Any]]:
         from captionlake.curation.decontamination import decontaminate

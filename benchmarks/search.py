@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from captionlake.curation.caption_index import caption_index, index_path
-from captionlake.curation.decontamination import near_hashes
+from captionlake.curation.hashes import near_hashes
 from captionlake.curation.search import search_text, search_vector
 from captionlake.curation.vector_cache import cached_vectors, vectors_folder
 from captionlake.lake import Lake

@@ -53,9 +53,15 @@ class RecipeText:
 
     @property
     def threshold(self) -> float | None:
-        """``[select] duplicate_threshold``; None: only the same bytes are duplicates."""
+        """``[select] duplicate_threshold``; None: no pictures were compared by cosine."""
         value = self.select.get("duplicate_threshold")
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+    @property
+    def phash(self) -> int | None:
+        """``[select] duplicate_phash``; None: no perceptual hashes were compared."""
+        value = self.select.get("duplicate_phash")
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     @property
     def where(self) -> str | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from captionlake.curation.embed_command import model_config
+from captionlake.curation.model_options import model_config, model_options
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.options import emit, json_option, lake_option, printable, table
 
@@ -37,11 +37,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="Bits of 64 by which perceptual hashes may differ.",
 )
-@click.option("--model", metavar="NAME", help="The open_clip model of the lake's embeddings; without it, no CLIP.")
-@click.option("--pretrained", metavar="TAG|DIR", help="Its tag, or a local folder.")
+@model_options("The open_clip model of the lake's embeddings; without it, no CLIP.")
 @lake_option
 @json_option
-def decontaminate(model: str | None, pretrained: str | None, lake: Path, as_json: bool, **options: Any) -> None:
+def decontaminate(lake: Path, as_json: bool, **options: Any) -> None:
     """Find the lake's pictures that are a benchmark's: by bytes, by perceptual hash, and by CLIP. Releases leave them out."""
     from pydantic import ValidationError
 
@@ -50,12 +49,13 @@ def decontaminate(model: str | None, pretrained: str | None, lake: Path, as_json
     from captionlake.curation.model import load_model
     from captionlake.lake import Lake
 
+    asked = {name: options.pop(name) for name in ("model", "pretrained", "device", "precision")}
     try:
         config = DecontaminateConfig(**options)
     except ValidationError as error:
         said = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
         raise CaptionlakeError(f"decontaminate: {said}: see  captionlake decontaminate --help") from error
-    chosen = model_config(model, pretrained)
+    chosen = model_config(**asked)
     loaded = None if chosen is None else load_model(chosen)
     with Lake.open(lake) as opened:
         found = run(opened, config, model=loaded)

@@ -21,6 +21,7 @@ import pyarrow as pa
 from captionlake.curation.benchmark_pictures import BenchmarkPictures, read_pictures
 from captionlake.curation.benchmarks import Benchmark, benchmarks_in
 from captionlake.curation.decontamination_config import DecontaminateConfig
+from captionlake.curation.hashes import near_hashes
 from captionlake.curation.join import cross_pairs
 from captionlake.curation.vector_cache import CachedVectors, cached_vectors
 from captionlake.errors import CaptionlakeError
@@ -34,7 +35,6 @@ __all__ = ["Contamination", "DecontaminateConfig", "decontaminate"]
 
 BYTES, PHASH = "sha256", "phash"  # what stands as model_id where no model was asked
 _EXAMPLES = 20  # unread items that are told
-_BLOCK = 2**22  # comparisons of perceptual hashes at once: 32 MiB
 _MATCHES: dict[str, Any] = {"image_id": pl.String, "place": pl.Int64, "similarity": pl.Float64, "model_id": pl.String}
 
 
@@ -169,20 +169,6 @@ def _by_phash(lake: Lake, read: BenchmarkPictures, distance: int) -> pl.DataFram
         },
         schema=_MATCHES,
     )
-
-
-def near_hashes(
-    left: npt.NDArray[np.uint64], right: npt.NDArray[np.uint64], distance: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.int64]]:
-    """All (i, j, bits apart) where ``left[i]`` and ``right[j]`` differ in at most ``distance`` bits."""
-    found = [(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, np.int64))]
-    step = max(1, _BLOCK // max(1, len(right)))
-    for start in range(0, len(left), step):
-        apart = np.bitwise_count(left[start : start + step, None] ^ right)
-        i, j = np.nonzero(apart <= distance)
-        found.append((i + start, j, apart[i, j].astype(np.int64)))
-    i, j, bits = (np.concatenate(column) for column in zip(*found, strict=True))
-    return i, j, bits
 
 
 def _by_clip(vectors: CachedVectors, pictures: npt.NDArray[np.float32], threshold: float) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from captionlake.curation.known_model import known_model
+from captionlake.curation.select_config import MOST_BITS
 from captionlake.lake.options import emit, json_option, lake_option, printable
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ _THRESHOLD = 0.95
     default=_THRESHOLD,
     show_default=True,
     help="Cosine from which two pictures count as the same.",
+)
+@click.option(
+    "--phash-distance",
+    type=click.IntRange(0, MOST_BITS),
+    metavar="BITS",
+    help="Find pairs by perceptual hash instead, which may differ in so many of 64 bits: cheap, and needs no model.",
 )
 @click.option("--model-id", metavar="ID", help="Whose embeddings (default: the lake's only model).")
 @click.option(
@@ -44,6 +51,7 @@ _THRESHOLD = 0.95
 @json_option
 def dedupe(
     threshold: float,
+    phash_distance: int | None,
     model_id: str | None,
     preview: Path | None,
     explain: str | None,
@@ -56,9 +64,15 @@ def dedupe(
 
     if output is not None and explain is None:
         raise click.UsageError("-o belongs to --explain")
+    if phash_distance is not None and (preview is not None or explain is not None or model_id is not None):
+        raise click.UsageError("--phash-distance goes with none of --preview, --explain and --model-id")
     with Lake.open(lake) as opened:
         if explain is not None:
             data, text = _explain(opened, explain, output)
+            emit(as_json, data, text)
+            return
+        if phash_distance is not None:
+            data, text = _find_hashes(opened, phash_distance)
             emit(as_json, data, text)
             return
         chosen = known_model(opened, model_id)
@@ -86,6 +100,17 @@ def _preview(lake: "Lake", model_id: str, threshold: float, path: Path) -> tuple
     text = (
         f"{counts.shown:,} of {counts.pairs:,} pairs shown ({counts.at_threshold:,} at or above {threshold:g}), "
         f"{counts.compared:,} of {counts.images:,} pictures compared with all: open {path}"
+    )
+    return asdict(counts), text
+
+
+def _find_hashes(lake: "Lake", distance: int) -> tuple[dict[str, object], str]:
+    from captionlake.curation.hash_pairs import find_hash_pairs
+
+    counts = find_hash_pairs(lake, distance)
+    done = "found before" if counts.skipped else f"{counts.new:,} of them new"
+    text = (
+        f"{counts.pairs:,} pairs of perceptual hashes within {distance} bits among {counts.images:,} pictures, {done}"
     )
     return asdict(counts), text
 

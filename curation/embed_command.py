@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from captionlake.errors import CaptionlakeError
+from captionlake.curation.model_options import device_option, embed_config, precision_option
 from captionlake.lake.options import emit, json_option, lake_option, printable
 
 if TYPE_CHECKING:
     from captionlake.curation.embed_plan import EmbedPlan
-    from captionlake.curation.model import EmbedConfig
 
 
 @click.command()
@@ -30,16 +29,8 @@ if TYPE_CHECKING:
 )
 @click.option("--batch-size", type=click.IntRange(1, 4096), help="Pictures at a time (default: 8, on a GPU 256).")
 @click.option("--threads", type=click.IntRange(1, 256), help="Threads that decode pictures (default: one a core).")
-@click.option(
-    "--device", default="auto", show_default=True, help="torch's name of a device; auto takes the GPU if any."
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "fp32", "bf16"]),
-    default="auto",
-    show_default=True,
-    help="Of weights and activations; auto takes bf16 where the device computes in it.",
-)
+@device_option
+@precision_option
 @click.option("--plan", is_flag=True, help="Say how many pictures, hours and bytes it would take, and write nothing.")
 @lake_option
 @json_option
@@ -63,29 +54,6 @@ def embed(lake: Path, as_json: bool, plan: bool, **options: Any) -> None:
         f"{counts.present:,} of {counts.images:,} had a vector before"
     )
     emit(as_json, asdict(counts), text)
-
-
-def embed_config(**options: Any) -> "EmbedConfig":
-    """The model that a command's options name, or an error that names the option."""
-    from pydantic import ValidationError
-
-    from captionlake.curation.model import EmbedConfig
-
-    try:
-        return EmbedConfig(**options)
-    except ValidationError as error:
-        raise CaptionlakeError(
-            "; ".join(f"--{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
-        ) from error
-
-
-def model_config(model: str | None, pretrained: str | None) -> "EmbedConfig | None":
-    """The model of a command that can do without one."""
-    if model is None and pretrained is None:
-        return None
-    if model is None or pretrained is None:
-        raise CaptionlakeError("a model needs both --model and --pretrained: give the two that  captionlake embed  had")
-    return embed_config(model=model, pretrained=pretrained)
 
 
 def _plan_said(plan: "EmbedPlan") -> str:

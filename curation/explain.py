@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from captionlake.curation.group_rows import group_mates
 from captionlake.curation.preview import PicturePage, figure
 from captionlake.curation.selection import EARLIER, SHORTER
 from captionlake.errors import CaptionlakeError
@@ -16,7 +17,7 @@ _MOST = 100  # pairs on a page
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
-    """Another picture that is similar: ``method`` is ``cosine``, ``same_vector`` or ``same_bytes``; ``rows`` are its keys."""
+    """Another picture that is similar: ``method`` is one of ``similar_pairs`` (see docs/deduplication.md); ``rows`` are its keys."""
 
     image_id: str
     similarity: float
@@ -53,6 +54,10 @@ def explain(lake: Lake, picture: str) -> Explanation:
     rows = _keys(lake, [image_id])[image_id]
     query = files("captionlake.curation").joinpath("sql/explain_pairs.sql").read_text()
     found = lake.rows(f"{query} ORDER BY similarity DESC, image_id", [image_id])
+    twins = [image_id, *(other for other, _, method, _ in found if method == "same_vector")]
+    listed = {other for other, *_ in found}
+    mates = [mate for mate in group_mates(lake, image_id, twins) if mate[0] not in listed]
+    found = sorted([*found, *mates], key=lambda pair: (-pair[1], pair[0]))
     keys = _keys(lake, [row[0] for row in found])
     pairs = [
         Pair(image_id=other, similarity=similarity, method=method, model_id=model_id, rows=keys.get(other, []))

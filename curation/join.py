@@ -58,21 +58,22 @@ def pair_blocks(
     config: JoinConfig | None = None,
     *,
     fresh: int | None = None,
+    group: Indices | None = None,
     advance: Advance | None = None,
 ) -> Iterator[Pairs]:
     """Index pairs i < j with cosine >= threshold, and the cosine, in parts, each pair once.
 
-    ``fresh``: only pairs of which one is among the first so many vectors, for the others are known. ``advance`` is told of vectors
-    that have been compared with all others.
+    ``fresh``: only pairs of which one is among the first so many vectors, for the others are known. ``group`` (N,): no pairs of two
+    vectors of one group, which is a number from 0 on; -1 is none. ``advance`` is told of vectors that have been compared with all others.
     """
-    yield from _Join(Cosine(vectors), threshold, config or JoinConfig(), itself=True).pairs(fresh, advance)
+    yield from _Join(Cosine(vectors), threshold, config or JoinConfig(), itself=True).pairs(fresh, group, advance)
 
 
 def cross_blocks(
     left: Vectors, right: Vectors, threshold: float, config: JoinConfig | None = None, *, advance: Advance | None = None
 ) -> Iterator[Pairs]:
     """Index pairs (i of ``left``, j of ``right``) with cosine >= threshold, and the cosine, in parts, each pair once."""
-    yield from _Join(Cosine(left, right), threshold, config or JoinConfig(), itself=False).pairs(None, advance)
+    yield from _Join(Cosine(left, right), threshold, config or JoinConfig(), itself=False).pairs(None, None, advance)
 
 
 def cross_pairs(left: Vectors, right: Vectors, threshold: float, config: JoinConfig | None = None) -> Pairs:
@@ -102,7 +103,7 @@ class _Join:
         self._n_pending = 0
         self._buffer: torch.Tensor | None = None
 
-    def pairs(self, fresh: int | None, advance: Advance | None) -> Iterator[Pairs]:
+    def pairs(self, fresh: int | None, group: Indices | None, advance: Advance | None) -> Iterator[Pairs]:
         """All pairs, in parts."""
         vectors, others = self._cosine.vectors, self._cosine.others
         if not len(vectors) or not len(others):
@@ -121,6 +122,8 @@ class _Join:
                 i, j = found[0] + start, found[1] + other
                 if self._itself:
                     once = i < j
+                    if group is not None:
+                        once &= (group[i] != group[j]) | (group[i] < 0)
                     i, j = i[once], j[once]
                 if len(i):
                     self._pending.append((i, j))

@@ -186,7 +186,7 @@ def figure(picture: PictureShown, mark: str) -> str:
     more = f" and {picture.rows - 1} more of the same bytes" if picture.rows > 1 else ""
     title = escape(f"{picture.source} / {picture.source_key}", quote=True)
     return (
-        f'<figure class="{"kept" if mark.endswith("kept") else "dropped"}">'
+        f'<figure class="{"dropped" if "dropped" in mark else "kept"}">'
         f'<img src="{picture.thumbnail}" alt="{title}" loading="lazy">'
         f'<figcaption><span class="mark">{mark}</span> '
         f"<b>{escape(picture.collection)}</b> {picture.width} × {picture.height}"

@@ -2,30 +2,25 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
-from captionlake.curation.embed_command import embed_config
+from captionlake.curation.model_options import embed_config, model_options
 from captionlake.lake.options import emit, json_option, lake_option, printable
 
 
 @click.command()
-@click.option("--model", required=True, metavar="NAME", help="The open_clip model that embedded the pictures.")
-@click.option(
-    "--pretrained", required=True, metavar="TAG|DIR", help="One of open_clip's tags for it, or a local folder."
-)
-@click.option(
-    "--device", default="auto", show_default=True, help="torch's name of a device; auto takes the GPU if any."
-)
+@model_options("The open_clip model that embedded the pictures.", required=True)
 @lake_option
 @json_option
-def score(model: str, pretrained: str, device: str, lake: Path, as_json: bool) -> None:
+def score(lake: Path, as_json: bool, **options: Any) -> None:
     """Give each caption its CLIPScore by this model, where it has none yet (table caption_scores)."""
     from captionlake.curation.clipscore import score as run
     from captionlake.curation.text_model import load_text_model
     from captionlake.lake import Lake
 
-    loaded = load_text_model(embed_config(model=model, pretrained=pretrained, device=device))
+    loaded = load_text_model(embed_config(**options))
     with Lake.open(lake) as opened:
         counts = run(opened, loaded)
     text = (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from captionlake.curation.embed_command import model_config
+from captionlake.curation.model_options import model_config, model_options
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.options import emit, json_option, lake_option, table
 
@@ -21,10 +21,7 @@ _SHOWN_TEXT = 80  # characters of a caption in the table
 @click.argument("text", required=False)
 @click.option("--clip", is_flag=True, help="Find pictures by CLIP, not captions by their words.")
 @click.option("--like", metavar="FILE|ID|SOURCE:KEY", help="Find pictures like this one, by CLIP.")
-@click.option(
-    "--model", metavar="NAME", help="The open_clip model of the lake's embeddings; for --clip, and for a new FILE."
-)
-@click.option("--pretrained", metavar="TAG|DIR", help="Its tag, or a local folder.")
+@model_options("The open_clip model of the lake's embeddings; for --clip, and for a new FILE.")
 @click.option("--model-id", metavar="ID", help="Whose embeddings, with --like (default: the lake's only model).")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many to show.")
 @click.option("--release", metavar="NAME@VERSION", help="Search in a release alone.")
@@ -69,7 +66,7 @@ def _found(lake: "Lake", text: str | None, options: dict[str, Any]) -> tuple[lis
     from captionlake.curation.search import Scope, search_clip, search_like, search_text
 
     scope, limit = Scope(release=options["release"], where=options["where"]), options["limit"]
-    config = model_config(options["model"], options["pretrained"])
+    config = model_config(**{name: options[name] for name in ("model", "pretrained", "device", "precision")})
     if text is None:
         from captionlake.curation.model import load_model
 

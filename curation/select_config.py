@@ -20,6 +20,8 @@ Count = Annotated[StrictInt, Field(ge=0)]
 Weight = Annotated[StrictFloat | StrictInt, Field(gt=0, le=1e9)]
 Name = Annotated[str, Field(min_length=1)]
 
+MOST_BITS = 12  # by which perceptual hashes may differ; past it, pictures that have nothing in common are pairs
+
 _RELEASE = re.compile(r"[^@\s]+@[^@\s]+")
 
 
@@ -125,8 +127,9 @@ def _twice(names: Iterable[str]) -> list[str]:
 class SelectConfig:
     """Which images a release takes. Without a quota, everything that survives is taken.
 
-    ``where`` is an SQL condition over ``images``; a row for which it is NULL is left out. Without ``duplicate_threshold`` only
-    the same bytes count as duplicates; ``duplicates = "keep"`` looks for none, not even for those. Of two duplicates stays the one
+    ``where`` is an SQL condition over ``images``; a row for which it is NULL is left out. With ``duplicate_threshold`` (a
+    cosine) or ``duplicate_phash`` (bits by which perceptual hashes may differ) similar pictures are duplicates, else the same bytes
+    alone; ``duplicates = "keep"`` looks for none, not even for those. Of two duplicates stays the one
     whose collection stands first in ``keep_order``; with ``keepers = "quota"``, before that, the one whose quota has less to
     choose from. ``decontaminate``: pictures that are known to be a benchmark's are left out, before duplicates are looked for.
 
@@ -143,6 +146,7 @@ class SelectConfig:
     exclude: tuple[Name, ...] = ()
     duplicates: Literal["drop", "keep"] = "drop"
     duplicate_threshold: Annotated[StrictFloat | StrictInt, Field(gt=0, le=1)] | None = None
+    duplicate_phash: Annotated[StrictInt, Field(ge=0, le=MOST_BITS)] | None = None
     keepers: Literal["keep_order", "quota"] = "keep_order"
     keep_order: tuple[Name, ...] = ()
     decontaminate: StrictBool = True
@@ -150,6 +154,11 @@ class SelectConfig:
     quota: tuple[Quota, ...] = ()
 
     _texts = field_validator("where", "order")(_says_something)
+
+    @property
+    def looks_for_similar(self) -> bool:
+        """Whether pictures can be duplicates that have not the same bytes."""
+        return self.duplicate_threshold is not None or self.duplicate_phash is not None
 
     @field_validator("keep_order")
     @classmethod
@@ -174,8 +183,9 @@ class SelectConfig:
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        if self.duplicates == "keep" and self.duplicate_threshold is not None:
-            raise ValueError('duplicates = "keep" with a duplicate_threshold: leave one of them out')
+        for name in ("duplicate_threshold", "duplicate_phash"):
+            if self.duplicates == "keep" and getattr(self, name) is not None:
+                raise ValueError(f'duplicates = "keep" with a {name}: leave one of them out')
         if both := sorted(set(self.include) & set(self.exclude)):
             raise ValueError(f"{', '.join(both)} is to be included and excluded: leave it out of one")
         _check_total(self.total, self.quota)

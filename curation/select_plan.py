@@ -59,7 +59,9 @@ def _frees(
             mend += "" if config.keepers == "quota" else ', or set keepers = "quota"'
             found.append((elsewhere, f"are duplicates of rows of other quotas: {mend}"))
         if reason == Reason.DUPLICATE and n > elsewhere:
-            mend = "add others" if config.duplicate_threshold is None else "add others, or raise `duplicate_threshold`"
+            mend = "add others"
+            mend += "" if config.duplicate_threshold is None else ", or raise `duplicate_threshold`"
+            mend += "" if config.duplicate_phash is None else ", or lower `duplicate_phash`"
             found.append((n - elsewhere, f"are duplicates of rows of its own: {mend}"))
     parts = selection.left.filter(pl.col("collection").eq(collection) & pl.col("subset").is_null())
     no_part = int(parts.filter(pl.col("reason") == Reason.NO_QUOTA)["n"].sum())

@@ -14,12 +14,14 @@ from difflib import get_close_matches
 
 import polars as pl
 
-from captionlake.curation.candidates import candidates, frame
+from captionlake.curation.candidates import candidates
 from captionlake.curation.duplicates import find_duplicates, find_similar
 from captionlake.curation.filling import fill, line_detail, quota_table
+from captionlake.curation.hashes import BITS
+from captionlake.curation.links import BY_PHASH, BYTES
 from captionlake.curation.quota_tree import Leaf, leaves
 from captionlake.curation.select_config import Part, Quota, SelectConfig
-from captionlake.curation.similarity import METHODS, pairs_complete
+from captionlake.curation.stored_pairs import known_pairs
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.reasons import ExclusionReason as Reason
@@ -37,7 +39,6 @@ ITEM = [*KEY, "image_id", "collection", "subset", "backfills"]
 EXCLUSION = dict.fromkeys([*KEY, "reason", "detail", "keeper_source", "keeper_key"], pl.String) | {
     "similarity": pl.Float64
 }
-_PAIR = {"image_id": pl.String, "other_id": pl.String, "similarity": pl.Float64, "method": pl.String}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,16 +91,20 @@ def select(
         still = still.filter(~condition)
     excluded = rows.filter(pl.col("excluded").is_not_null())
     excluded = excluded.filter(pl.col("in_excluded") == pl.col("in_excluded").max().over("image_id"))
-    pairs = _pairs(lake, config, model_id, at, pl.concat([still.select("image_id"), excluded.select("image_id")]))
+    known = known_pairs(lake, config, model_id, at, pl.concat([still["image_id"], excluded["image_id"]]))
     if excluded.height:
         still = _set_apart(
-            still, out, find_similar(still, pairs, excluded), Reason.IN_RELEASE, _like_released(excluded)
+            still,
+            out,
+            find_similar(still, known.pairs, excluded, known.groups),
+            Reason.IN_RELEASE,
+            _like_released(excluded),
         )
     if refused is not None:
         gone = still.select(KEY).join(refused, on=KEY)
         still = _set_apart(still, out, gone, Reason.FLAGGED, pl.col("detail"))
     looked_at = _ahead(still, config, tree) if config.duplicates == "drop" else still.clear()
-    gone = find_duplicates(looked_at, pairs, config.keep_order)
+    gone = find_duplicates(looked_at, known.pairs, config.keep_order, known.groups)
     still = _set_apart(still, out, *_duplicates(gone, still, config, model_id))
     filled = fill(still, config, tree)
     line = filled.filter(~pl.col("taken") & pl.col("backfills").is_null())
@@ -165,7 +170,14 @@ def _duplicates(
     kept = rows.filter(pl.col("included").is_not_null()).select(
         pl.col("source").alias("keeper_source"), pl.col("source_key").alias("keeper_key"), earlier=True
     )
-    similar = pl.when("same_bytes").then(pl.lit("same bytes")).otherwise(pl.lit(f"cosine by {model_id}"))
+    bits = ((1 - pl.col("similarity")) * BITS).round().cast(pl.Int64)
+    similar = (
+        pl.when(pl.col("by") == BYTES)
+        .then(pl.lit("same bytes"))
+        .when(pl.col("by") == BY_PHASH)
+        .then(pl.format("perceptual hash, {} of 64 bits apart", bits))
+        .otherwise(pl.lit(f"cosine by {model_id}"))
+    )
     shorter = pl.lit(SHORTER if config.keepers == "quota" else "")
     rank = pl.when("earlier").then(pl.lit(EARLIER)).otherwise(shorter)
     return gone.join(kept, on=["keeper_source", "keeper_key"], how="left"), Reason.DUPLICATE, similar + rank
@@ -187,29 +199,6 @@ def _ahead(rows: pl.DataFrame, config: SelectConfig, tree: list[Leaf]) -> pl.Dat
     by_leaf = {n: places[ratio] for n, ratio in ratios.items()} if config.keepers == "quota" else {}
     place = pl.col("leaf").replace_strict(by_leaf, default=0, return_dtype=pl.Int64) if by_leaf else pl.lit(0, pl.Int64)
     return rows.with_columns(ahead=pl.when(pl.col("included").is_not_null()).then(-1).otherwise(place))
-
-
-def _pairs(
-    lake: Lake, config: SelectConfig, model_id: str | None, snapshot: int, pictures: pl.DataFrame
-) -> pl.DataFrame:
-    """Pairs at or above the threshold; refuses to go on where some could be missing."""
-    if config.duplicate_threshold is None or model_id is None:
-        return pl.DataFrame(schema=_PAIR)
-    version = f"AT (VERSION => {snapshot:d})"
-    embedded = frame(lake, f"SELECT image_id FROM lake.embeddings {version} WHERE model_id = ?", [model_id])
-    missing = pictures.unique().join(embedded, on="image_id", how="anti").height
-    if missing:
-        raise CaptionlakeError(f"{missing:,} pictures have no embedding by {model_id}: run  captionlake embed  first")
-    if not pairs_complete(lake, model_id, config.duplicate_threshold, snapshot):
-        raise CaptionlakeError(
-            f"similar pairs of {model_id} at {config.duplicate_threshold} are not all known: run  "
-            f"captionlake dedupe --threshold {config.duplicate_threshold}  first"
-        )
-    query = (
-        f"SELECT image_id, other_id, similarity, method FROM lake.similar_pairs {version} "
-        "WHERE model_id = ? AND list_contains(?, method) AND similarity >= ?"
-    )
-    return frame(lake, query, [model_id, list(METHODS), config.duplicate_threshold])
 
 
 def _named(rows: pl.DataFrame, tree: list[Leaf]) -> pl.DataFrame:

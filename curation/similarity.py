@@ -1,18 +1,15 @@
 """Similar pairs of the lake's pictures: found once, stored as facts, and found for new pictures alone when more come.
 
-Two kinds of rows stand in ``similar_pairs``: with the method ``cosine`` a pair and its cosine; with ``same_vector`` a picture and another
-that has the very same vector, and shares all pairs of the first. What is a pair is decided exactly, see ``cosine.py``.
+Three kinds of rows stand in ``similar_pairs``: with the method ``cosine`` a pair and its cosine; with ``same_vector`` a picture and another
+that has the very same vector, and shares all pairs of the first; with ``group`` a picture and another of the group that it leads, within
+which pairs are not listed (``groups.py``). What is a pair is decided exactly, see ``cosine.py``.
 """
 
-import json
 import logging
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 
 import duckdb
@@ -22,19 +19,19 @@ import pyarrow.parquet as pq
 
 from captionlake.curation.cosine import Indices, Numbers, Vectors
 from captionlake.curation.folding import fold
+from captionlake.curation.group_rows import joined_groups, known_groups
+from captionlake.curation.groups import find_groups
 from captionlake.curation.join import JoinConfig, pair_blocks
+from captionlake.curation.links import COSINE, GROUP, PAIR, SAME_VECTOR
+from captionlake.curation.pair_store import add_pairs
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
-from captionlake.lake.catalog import quote
 from captionlake.lake.progress import progress
 
 log = logging.getLogger(__name__)
 
-METHOD = "cosine"
-SAME_VECTOR = "same_vector"
-METHODS = (METHOD, SAME_VECTOR)
-SCHEMA = pa.schema([("image_id", pa.string()), ("other_id", pa.string()), ("similarity", pa.float64())])
-_STORED = SCHEMA.append(pa.field("method", pa.string()))
+METHODS = (COSINE, SAME_VECTOR, GROUP)
+_STORED = PAIR.append(pa.field("method", pa.string()))
 _SMALLEST_BLOCK = 128
 
 
@@ -61,7 +58,7 @@ def similar_pairs(ids: Sequence[str], vectors: Vectors, threshold: float, config
     """
     names = pa.array(list(ids), pa.string())
     parts = [named_pairs(names, *found) for found in pair_blocks(vectors, threshold, config)]
-    table = pa.concat_tables([SCHEMA.empty_table(), *parts])
+    table = pa.concat_tables([PAIR.empty_table(), *parts])
     return table.sort_by([("image_id", "ascending"), ("other_id", "ascending")])
 
 
@@ -72,7 +69,7 @@ def named_pairs(names: pa.Array, i: Indices, j: Indices, similarity: Numbers) ->
     left, right = names.take(pa.array(i)), names.take(pa.array(j))
     ordered = pc.less(left, right)
     first, second = pc.if_else(ordered, left, right), pc.if_else(ordered, right, left)
-    return pa.table([first, second, pa.array(similarity)], schema=SCHEMA)
+    return pa.table([first, second, pa.array(similarity)], schema=PAIR)
 
 
 def find_pairs(lake: Lake, model_id: str, threshold: float, config: JoinConfig | None = None) -> PairCounts:
@@ -95,31 +92,11 @@ def find_pairs(lake: Lake, model_id: str, threshold: float, config: JoinConfig |
             model_id=model_id, threshold=threshold, images=images, compared=0, pairs=stored, new=0, skipped=True
         )
     detail = {"threshold": threshold, "n_images": images, "fingerprint": fingerprint, "snapshot": snapshot}
-    versions = {"captionlake": version("captionlake"), "numpy": np.__version__}
-    run = [uuid.uuid4().hex, model_id, json.dumps(detail)]
     known = _known(lake, model_id, threshold, snapshot)
     with lake.staging("pairs") as staging:
         found, compared = _write_pairs(lake, model_id, threshold, config or JoinConfig(), staging, snapshot, known)
-        add, note = (
-            files("captionlake.curation").joinpath(f"sql/{name}.sql").read_text()
-            for name in ("add_pairs", "note_pairs")
-        )
-
-        def change(connection: duckdb.DuckDBPyConnection) -> int:
-            added = connection.execute(add.replace("$pairs", quote(str(found))), [model_id]).fetchone()
-            new = int(added[0]) if added else 0
-            connection.execute(
-                note,
-                [
-                    *run,
-                    json.dumps({"new": new, "compared": compared}),
-                    json.dumps(versions),
-                    time.monotonic() - started,
-                ],
-            )
-            return new
-
-        new = lake.commit(change)
+        counts = {"compared": compared}
+        new = add_pairs(lake, found, model_id, step="pairs", detail=detail, counts=counts, started=started)
     return PairCounts(
         model_id=model_id,
         threshold=threshold,
@@ -134,18 +111,28 @@ def find_pairs(lake: Lake, model_id: str, threshold: float, config: JoinConfig |
 def _known(lake: Lake, model_id: str, threshold: float, snapshot: int) -> set[str]:
     """The pictures among which all pairs at or above the threshold are stored: those of the newest such run."""
     query = (
-        f"SELECT (detail->>'snapshot')::BIGINT, detail->>'fingerprint' FROM lake.runs AT (VERSION => {snapshot:d}) "
+        f"SELECT (detail->>'snapshot')::BIGINT, detail->>'fingerprint', snapshot_id FROM lake.runs AT (VERSION => {snapshot:d}) "
         "WHERE step = 'pairs' AND target = ? AND (detail->>'threshold')::DOUBLE <= ? "
         "AND (detail->>'snapshot') IS NOT NULL ORDER BY created_at DESC LIMIT 1"
     )
-    for then, fingerprint in lake.rows(query, [model_id, threshold]):
+    for then, fingerprint, stored in lake.rows(query, [model_id, threshold]):
         try:
             if embedded_set(lake, model_id, then)[1] == fingerprint:
                 at = f"lake.embeddings AT (VERSION => {then:d})"
-                return {name for (name,) in lake.rows(f"SELECT image_id FROM {at} WHERE model_id = ?", [model_id])}
+                there = {name for (name,) in lake.rows(f"SELECT image_id FROM {at} WHERE model_id = ?", [model_id])}
+                return there - _left_behind(lake, model_id, stored, snapshot)
         except duckdb.Error as error:
             log.info("snapshot %d is gone, all pictures are compared: %s", then, error)
     return set()
+
+
+def _left_behind(lake: Lake, model_id: str, then: int, snapshot: int) -> set[str]:
+    """Pictures whose pairs were, at the snapshot ``then``, those of another that was removed since."""
+    query = (
+        f"SELECT other_id FROM lake.similar_pairs AT (VERSION => {then:d}) WHERE model_id = ? AND method IN (?, ?) AND image_id "
+        f"NOT IN (SELECT image_id FROM lake.embeddings AT (VERSION => {snapshot:d}) WHERE model_id = ?)"
+    )
+    return {name for (name,) in lake.rows(query, [model_id, SAME_VECTOR, GROUP, model_id])}
 
 
 def _write_pairs(
@@ -161,14 +148,20 @@ def _write_pairs(
         order = np.concatenate([stands[~is_known[stands]], stands[is_known[stands]]])  # the new ones first
         fresh = int((~is_known[stands]).sum())
         compared = _laid(vectors, order, staging)
+        ordered = names.take(pa.array(order))
+        led = known_groups(lake, model_id, snapshot, ordered)
         while True:
             with pq.ParquetWriter(path, _STORED) as writer:
                 pairs = [names.take(pa.array(leaders[new])), names.take(pa.array(members[new]))]
-                writer.write_table(_by(SAME_VECTOR, pa.table([*pairs, pa.array(np.ones(new.sum()))], schema=SCHEMA)))
+                writer.write_table(_by(SAME_VECTOR, pa.table([*pairs, pa.array(np.ones(new.sum()))], schema=PAIR)))
                 try:
+                    group = find_groups(compared, threshold, led, fresh, config)
+                    writer.write_table(_by(GROUP, joined_groups(compared, ordered, group, led, threshold)))
                     with progress("compare pictures", fresh) as advance:
-                        for i, j, similarity in pair_blocks(compared, threshold, config, fresh=fresh, advance=advance):
-                            writer.write_table(_by(METHOD, named_pairs(names, order[i], order[j], similarity)))
+                        for i, j, similarity in pair_blocks(
+                            compared, threshold, config, fresh=fresh, group=group, advance=advance
+                        ):
+                            writer.write_table(_by(COSINE, named_pairs(ordered, i, j, similarity)))
                     break
                 except (MemoryError, RuntimeError) as error:
                     config = _smaller(config, error)

@@ -1,8 +1,8 @@
--- Pairs of the file $pairs that are new, of pictures that were not taken down meanwhile. Parameter: model.
+-- Pairs of the file $pairs that are new, of pictures that are among $alive. Parameter: model.
 INSERT INTO lake.similar_pairs BY NAME
 WITH
     given AS (SELECT ?::VARCHAR AS model_id),
-    alive AS (SELECT image_id FROM lake.embeddings WHERE model_id = (SELECT model_id FROM given))
+    alive AS ($alive)
 SELECT new.image_id, new.other_id, given.model_id, new.similarity, new.method
 FROM read_parquet($pairs) new, given
 WHERE new.image_id IN (FROM alive) AND new.other_id IN (FROM alive) AND NOT EXISTS (

@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from captionlake.cli import captionlake
 from captionlake.curation import decontamination
 from captionlake.curation.cosine import exact_cosine
-from captionlake.curation.decontamination import Contamination, DecontaminateConfig, decontaminate, near_hashes
+from captionlake.curation.decontamination import Contamination, DecontaminateConfig, decontaminate
 from captionlake.curation.embedding import EmbedConfig, embed
 from captionlake.curation.encoder import Encoder
 from captionlake.curation.join import JoinConfig, cross_pairs
@@ -249,20 +247,6 @@ def call(*arguments: str) -> str:
     result = CliRunner().invoke(captionlake, list(arguments))
     assert result.exit_code == 0, result.output + repr(result.exception)
     return result.stdout
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 2**64 - 1), max_size=20), st.lists(st.integers(0, 7), max_size=8), st.integers(0, 16))
-def test_near_hashes_are_those_of_all_pairs(left: list[int], flips: list[int], distance: int) -> None:
-    right = [value ^ (2**flip - 1) for value in left for flip in flips]
-    i, j, apart = near_hashes(np.array(left, np.uint64), np.array(right, np.uint64), distance)
-    expected = {
-        (a, b, (x ^ y).bit_count())
-        for a, x in enumerate(left)
-        for b, y in enumerate(right)
-        if (x ^ y).bit_count() <= distance
-    }
-    assert set(zip(i.tolist(), j.tolist(), apart.tolist(), strict=True)) == expected
 
 
 @pytest.mark.parametrize("block", [1, 3, 64])

@@ -41,13 +41,13 @@ def worlds(draw: st.DrawFn) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
     return pl.DataFrame(rows, schema=ROW), pl.DataFrame(pairs, schema=PAIR, orient="row"), order
 
 
-def similarity(pairs: pl.DataFrame) -> dict[frozenset[str], float]:
+def similarity_of(pairs: pl.DataFrame) -> dict[frozenset[str], float]:
     return {frozenset((row["image_id"], row["other_id"])): row["similarity"] for row in pairs.iter_rows(named=True)}
 
 
 def one_by_one(rows: pl.DataFrame, pairs: pl.DataFrame, order: list[str]) -> dict[Key, tuple[Key, float]]:
     """The rule as it is said: rank, then each row in turn against those kept."""
-    similar = similarity(pairs)
+    similar = similarity_of(pairs)
 
     def rank(row: dict[str, Any]) -> tuple[Any, ...]:
         place = order.index(row["collection"]) if row["collection"] in order else len(order)
@@ -82,6 +82,42 @@ def test_equals_the_rule_taken_row_by_row(world: tuple[pl.DataFrame, pl.DataFram
     assert as_dict(find_duplicates(*world)) == one_by_one(*world)
 
 
+@settings(max_examples=150, deadline=None)
+@given(worlds(), st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8), st.sampled_from([1.0, 0.98])), max_size=8))
+def test_pairs_by_hash_and_by_cosine_count_alike(
+    world: tuple[pl.DataFrame, pl.DataFrame, list[str]], hashed: list[tuple[int, int, float]]
+) -> None:
+    """A hash that two pictures share (similarity 1 here) gives each the other's pairs by hash, and none by cosine."""
+    rows, pairs, order = world
+    of = list(range(9))
+    for a, b, similarity in hashed:
+        if similarity == 1.0:
+            of = [of[a] if group == of[b] else group for group in of]
+    near = {frozenset((of[a], of[b])) for a, b, similarity in hashed if similarity < 1.0}
+    by_hash = [
+        (f"i{a}", f"i{b}", 1.0 if of[a] == of[b] else 0.98)
+        for a in range(9)
+        for b in range(a)
+        if of[a] == of[b] or frozenset((of[a], of[b])) in near
+    ]
+    stored = [
+        (f"i{min(a, b)}", f"i{max(a, b)}", similarity, "same_phash" if similarity == 1.0 else "phash")
+        for a, b, similarity in hashed
+        if a != b
+    ]
+    both = {**PAIR, "method": pl.String}
+    mixed = pl.concat([pairs.with_columns(method=pl.lit("cosine")), pl.DataFrame(stored, schema=both, orient="row")])
+    found = find_duplicates(rows, mixed, order)
+    union = pl.concat([pairs, pl.DataFrame(by_hash, schema=PAIR, orient="row")]).unique(["image_id", "other_id"])
+    assert as_dict(found).keys() == one_by_one(rows, union, order).keys()
+    picture = {(row["source"], row["source_key"]): row["image_id"] for row in rows.iter_rows(named=True)}
+    like = {"cosine": similarity_of(pairs), "phash": {frozenset(pair[:2]): pair[2] for pair in by_hash}}
+    for row in found.iter_rows(named=True):
+        two = frozenset((picture[row["source"], row["source_key"]], picture[row["keeper_source"], row["keeper_key"]]))
+        assert row["similarity"] == (1.0 if row["by"] == "bytes" else like[row["by"]][two])
+        assert (len(two) == 1) == (row["by"] == "bytes")
+
+
 @settings(max_examples=60, deadline=None)
 @given(worlds())
 def test_dropped_rows_are_similar_to_a_kept_one_and_kept_rows_are_not(
@@ -92,7 +128,7 @@ def test_dropped_rows_are_similar_to_a_kept_one_and_kept_rows_are_not(
     picture = {(row["source"], row["source_key"]): row["image_id"] for row in rows.iter_rows(named=True)}
     dropped = as_dict(found)
     kept = set(picture) - set(dropped)
-    similar = similarity(pairs)
+    similar = similarity_of(pairs)
     for key, (keeper, value) in dropped.items():
         assert keeper in kept
         same = picture[key] == picture[keeper]
@@ -100,7 +136,7 @@ def test_dropped_rows_are_similar_to_a_kept_one_and_kept_rows_are_not(
     held = sorted(picture[key] for key in kept)
     assert len(held) == len(set(held))
     assert not any(pair <= set(held) for pair in similar)
-    same_bytes = {(row["source"], row["source_key"]): row["same_bytes"] for row in found.iter_rows(named=True)}
+    same_bytes = {(row["source"], row["source_key"]): row["by"] == "bytes" for row in found.iter_rows(named=True)}
     assert all(same_bytes[key] == (picture[key] == picture[keeper]) for key, (keeper, _) in dropped.items())
 
 

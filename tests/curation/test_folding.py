@@ -96,7 +96,7 @@ def test_keepers_are_those_of_the_rule_with_all_pairs(seed: int, n: int, copies:
         assert row["similarity"] == pytest.approx(expected[row["source_key"]][1], abs=1e-12)
         kept = table.filter(pl.col("source_key") == row["keeper_key"])["image_id"][0]
         own = table.filter(pl.col("source_key") == row["source_key"])["image_id"][0]
-        assert row["same_bytes"] == (kept == own)
+        assert (row["by"] == "bytes") == (kept == own)
         assert row["keeper_key"] not in expected
 
 
