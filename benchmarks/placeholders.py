@@ -1,8 +1,8 @@
 """Cheap signs of duplicates, and what a placeholder costs.
 
-``--pictures`` made-up vectors with CLIP's statistics (``vectors.py``), among them none, or a growing number of slightly different files of one
-placeholder picture: seconds, rows of ``similar_pairs``, and the pairs that these stand for. Then pairs of random perceptual hashes, of which
-one in a hundred is a copy with up to 4 bits changed.
+``--pictures`` made-up vectors with CLIP's statistics (``vectors.py``), among them none, or a growing number of slightly different
+files of one placeholder picture: seconds, rows of ``similar_pairs``, and the pairs that these stand for. Then pairs of random
+perceptual hashes, of which one in a hundred is a copy with up to 4 bits changed.
 """
 
 import argparse

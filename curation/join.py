@@ -113,6 +113,8 @@ class _Join:
         for start in range(0, len(vectors) if fresh is None else min(fresh, len(vectors)), side):
             end = min(start + side, len(vectors) if fresh is None else fresh)
             for other in range(start if self._itself else 0, len(others), side):
+                if group is not None and _one_group(group, start, end, other, other + side):
+                    continue
                 found = None
                 if matrices is not None:
                     found = self._scored(matrices[0][start:end], matrices[1][other : other + side])
@@ -230,6 +232,12 @@ class _Join:
 
 
 _NONE = (np.empty(0, np.intp), np.empty(0, np.intp))
+
+
+def _one_group(group: Indices, start: int, end: int, other: int, other_end: int) -> bool:
+    """Whether all vectors of two blocks are of one group."""
+    first = group[start]
+    return bool(first >= 0 and (group[start:end] == first).all() and (group[other:other_end] == first).all())
 
 
 def quick_dtype(device: str) -> "torch.dtype":

@@ -147,21 +147,28 @@ def _write_pairs(
         new = ~is_known[members]
         order = np.concatenate([stands[~is_known[stands]], stands[is_known[stands]]])  # the new ones first
         fresh = int((~is_known[stands]).sum())
-        compared = _laid(vectors, order, staging)
+        compared = _laid(vectors, order, staging / "compared.f32")
         ordered = names.take(pa.array(order))
         led = known_groups(lake, model_id, snapshot, ordered)
         while True:
             with pq.ParquetWriter(path, _STORED) as writer:
-                pairs = [names.take(pa.array(leaders[new])), names.take(pa.array(members[new]))]
-                writer.write_table(_by(SAME_VECTOR, pa.table([*pairs, pa.array(np.ones(new.sum()))], schema=PAIR)))
+                twins = [names.take(pa.array(leaders[new])), names.take(pa.array(members[new]))]
+                writer.write_table(_by(SAME_VECTOR, pa.table([*twins, pa.array(np.ones(new.sum()))], schema=PAIR)))
                 try:
                     group = find_groups(compared, threshold, led, fresh, config)
                     writer.write_table(_by(GROUP, joined_groups(compared, ordered, group, led, threshold)))
+                    # groups one behind the other, so that whole blocks are of one and need no look
+                    side_by_side = np.concatenate(
+                        [np.argsort(group[:fresh], kind="stable"), np.arange(fresh, len(group))]
+                    )
+                    laid = _laid(compared, side_by_side, staging / "grouped.f32")
+                    beside = group[side_by_side]
                     with progress("compare pictures", fresh) as advance:
                         for i, j, similarity in pair_blocks(
-                            compared, threshold, config, fresh=fresh, group=group, advance=advance
+                            laid, threshold, config, fresh=fresh, group=beside, advance=advance
                         ):
-                            writer.write_table(_by(COSINE, named_pairs(ordered, i, j, similarity)))
+                            pairs = named_pairs(ordered, side_by_side[i], side_by_side[j], similarity)
+                            writer.write_table(_by(COSINE, pairs))
                     break
                 except (MemoryError, RuntimeError) as error:
                     config = _smaller(config, error)
@@ -172,13 +179,13 @@ def _by(method: str, table: pa.Table) -> pa.Table:
     return table.append_column(_STORED.field("method"), pa.array([method] * len(table), pa.string()))
 
 
-def _laid(vectors: Vectors, order: Indices, staging: Path) -> Vectors:
+def _laid(vectors: Vectors, order: Indices, path: Path) -> Vectors:
     """The rows in this order, in a file on the lake's disk where they do not lie so already."""
     if len(order) == len(vectors) and (order == np.arange(len(order))).all():
         return vectors
     if not len(order):
         return vectors[:0]
-    laid = np.memmap(staging / "compared.f32", np.float32, mode="w+", shape=(len(order), vectors.shape[1]))
+    laid = np.memmap(path, np.float32, mode="w+", shape=(len(order), vectors.shape[1]))
     for at in range(0, len(order), 8192):
         laid[at : at + 8192] = vectors[order[at : at + 8192]]
     return laid
