@@ -1,0 +1,61 @@
+"""What a run of captioning did, and the error with which one ends that could not finish."""
+
+from dataclasses import dataclass, field
+
+from captionlake.errors import CaptionlakeError
+
+_FIRST = 20
+
+
+@dataclass(slots=True)
+class CaptionRun:
+    """Of ``rows`` given, ``wanted`` different captions were to be there: ``present`` were, ``captioned`` are new, ``failed``
+    brought none (by reason, see ``Outcome``), ``waiting`` are with the Batch API, ``left`` were not asked for.
+
+    ``recovered`` of those present came from a killed run's spool. ``attempts`` counts requests without a caption by reason,
+    those that were repeated among them. ``cost_usd`` is of this run, None where no price is known; ``lost_usd`` what
+    requests may have cost that brought no reply to count.
+    """
+
+    producer: str
+    mode: str = "live"
+    rows: int = 0
+    wanted: int = 0
+    present: int = 0
+    recovered: int = 0
+    captioned: int = 0
+    failed: dict[str, int] = field(default_factory=dict)
+    waiting: int = 0
+    left: int = 0
+    requests: int = 0
+    attempts: dict[str, int] = field(default_factory=dict)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = None
+    lost_usd: float = 0.0
+    in_flight: int = 0  # at most, at a time
+    seconds: float = 0.0
+    failures: list[str] = field(default_factory=list)  # the first twenty: image, reason, what was said
+
+    def fail(self, image_id: str, reason: str, detail: str) -> None:
+        """Count a picture that gets no caption in this run."""
+        self.failed[reason] = self.failed.get(reason, 0) + 1
+        if len(self.failures) < _FIRST:
+            self.failures.append(f"{image_id}: {reason}: {detail}")
+
+    def attempt(self, reason: str) -> None:
+        """Count a request without a caption."""
+        self.attempts[reason] = self.attempts.get(reason, 0) + 1
+
+    @property
+    def n_failed(self) -> int:
+        """All that failed."""
+        return sum(self.failed.values())
+
+
+class CaptioningStopped(CaptionlakeError):
+    """A run that ended before its time; what was paid for is committed, and ``run`` tells what it did."""
+
+    def __init__(self, message: str, run: CaptionRun) -> None:
+        super().__init__(message)
+        self.run = run
