@@ -1,5 +1,6 @@
 """A recipe, step by step. Each step does only what is missing in the lake, so a run can be killed and started again."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -15,8 +16,14 @@ from captionlake.recipe import Recipe
 
 if TYPE_CHECKING:
     from captionlake.curation.select_config import SelectConfig
+    import polars as pl
+
+    from captionlake.caption_step import Captioned
     from captionlake.curation.select_plan import Shortfall
     from captionlake.curation.selection import Selection
+
+
+log = logging.getLogger(__name__)
 
 
 class Step(StrEnum):
@@ -52,8 +59,14 @@ class RunReport:
     card: Path | None = None
 
 
-def run(recipe: Recipe, *, until: Step | None = None, tell: Callable[[StepReport], None] = lambda _: None) -> RunReport:
-    """Work a recipe off, up to and with the step ``until``. ``tell`` hears of each step as it ends."""
+def run(
+    recipe: Recipe,
+    *,
+    until: Step | None = None,
+    tell: Callable[[StepReport], None] = lambda _: None,
+    foretell: Callable[[str], None] = log.info,
+) -> RunReport:
+    """Work a recipe off, up to and with the step ``until``. ``tell`` hears of each step as it ends, ``foretell`` what one will cost."""
     _check_until(recipe, until)
     if not Lake.exists(recipe.lake):
         try:
@@ -64,7 +77,7 @@ def run(recipe: Recipe, *, until: Step | None = None, tell: Callable[[StepReport
     report = RunReport(recipe.lake)
     with Lake.open(recipe.lake) as lake:
         started = time.monotonic()
-        for step, said, counts in _Run(lake, recipe, report).steps():
+        for step, said, counts in _Run(lake, recipe, report, foretell).steps():
             done = StepReport(step, said, counts, round(time.monotonic() - started, 2))
             report.steps.append(done)
             tell(done)
@@ -97,10 +110,11 @@ def _goes_on(step: Step, recipe: Recipe, report: RunReport) -> bool:
 
 
 class _Run:
-    def __init__(self, lake: Lake, recipe: Recipe, report: RunReport) -> None:
+    def __init__(self, lake: Lake, recipe: Recipe, report: RunReport, tell: Callable[[str], None] = log.info) -> None:
         self.lake = lake
         self.recipe = recipe
         self.report = report
+        self.tell = tell  # hears what a step is about to do
         self.model_id: str | None = None
 
     def steps(self) -> Iterator[tuple[Step, str, dict[str, Any]]]:
@@ -121,10 +135,13 @@ class _Run:
             return
         selection = self.select()
         yield Step.SELECT, *_select_said(selection)
+        captions = None
         if recipe.caption is not None:
-            yield self._caption(selection)
+            captioned = self._caption(selection)
+            selection, captions = captioned.selection, captioned.captions
+            yield Step.CAPTION, captioned.said, captioned.counts
         if recipe.release is not None:
-            yield self._release(selection)
+            yield self._release(selection, captions)
             if recipe.card is not None:
                 yield self._card()
 
@@ -167,32 +184,33 @@ class _Run:
             said += f"; {unread:,} items could not be read"
         return Step.DECONTAMINATE, said, {"benchmarks": [asdict(one) for one in found]}
 
-    def select(self) -> "Selection":
-        """The choice that the recipe makes of the lake as it is now; without a [select], all but the same bytes again."""
+    def select(self, refused: "pl.DataFrame | None" = None) -> "Selection":
+        """The choice that the recipe makes of the lake as it is now; without a [select], all but the same bytes again.
+
+        ``refused`` rows (source, source_key, detail) give their place to the next.
+        """
         from captionlake.curation.select_config import SelectConfig
         from captionlake.curation.selection import select
 
-        captioned_by = self.recipe.caption.captioner if self.recipe.caption is not None else None
+        caption = self.recipe.caption
         return select(
             self.lake,
             self.recipe.select or SelectConfig(),
             model_id=self.model_id,
-            captioned_by=captioned_by,
+            captioned_by=caption.captioner if caption is not None and caption.teacher() is None else None,
             snapshot=self.lake.snapshot(),
+            refused=refused,
         )
 
-    def _caption(self, selection: "Selection") -> tuple[Step, str, dict[str, Any]]:
-        from captionlake.models.source_captions import count_source_captions
+    def _caption(self, selection: "Selection") -> "Captioned":
+        from captionlake.caption_step import brought, by_teacher
 
-        keys = selection.items.select("source", "source_key").to_arrow()
         assert self.recipe.caption is not None
-        producer = self.recipe.caption.captioner
-        counts = count_source_captions(self.lake, keys, selection.snapshot, producer)
-        texts = "the sources' own texts" if producer == "source" else f"texts by {producer}"
-        said = f"{counts.captioned:,} of {counts.rows:,} rows have {texts}: {counts.captions:,} captions"
-        return Step.CAPTION, f"{said}, {counts.mean_chars:g} characters on average", asdict(counts)
+        if self.recipe.caption.teacher() is None:
+            return brought(self.lake, self.recipe, selection, self.select)
+        return by_teacher(self.lake, self.recipe, selection, self.select, self.tell)
 
-    def _release(self, selection: "Selection") -> tuple[Step, str, dict[str, Any]]:
+    def _release(self, selection: "Selection", captions: pa.Table | None) -> tuple[Step, str, dict[str, Any]]:
         from captionlake.lake.releases import Draft, create_release
         from captionlake.lake.runs import note_run
 
@@ -204,6 +222,8 @@ class _Run:
             items=_with_split(selection),
             exclusions=selection.exclusions.to_arrow(),
             producers=[self.recipe.caption.captioner if self.recipe.caption is not None else "source"],
+            refuse=list(self.recipe.caption.refuse) if self.recipe.caption is not None else [],
+            captions=captions,
         )
         release, new = create_release(self.lake, draft)
         self.report.release = release.label

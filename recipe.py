@@ -15,13 +15,14 @@ import duckdb
 
 from captionlake.cards.card_config import CardConfig, card_folder
 from captionlake.curation.decontamination_config import DecontaminateConfig
+from captionlake.curation.flags.config import FlagConfig
 from captionlake.curation.model import EmbedConfig
 from captionlake.curation.select_config import SelectConfig
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.options import printable
 from captionlake.lake.release_config import ReleaseConfig
-from captionlake.models.caption_config import CaptionConfig
+from captionlake.models.caption_config import PROMPTS, CaptionConfig
 from captionlake.recipe_check import Check, did_you_mean, table_label
 from captionlake.recipe_lines import Step, places
 
@@ -35,6 +36,7 @@ _TABLES: dict[str, Any] = {
     "embed": EmbedConfig,
     "decontaminate": DecontaminateConfig,
     "select": SelectConfig,
+    "flags": FlagConfig,
     "caption": CaptionConfig,
     "release": ReleaseConfig,
     "card": CardConfig,
@@ -67,6 +69,7 @@ class Recipe:
     embed: EmbedConfig | None
     decontaminate: DecontaminateConfig | None
     select: SelectConfig | None
+    flags: FlagConfig | None
     caption: CaptionConfig | None
     release: ReleaseConfig | None
     card: CardConfig | None
@@ -94,6 +97,7 @@ def load_recipe(path: Path) -> Recipe:
         _check_tables(check)
         _check_ingest(check, path.parent)
         _check_decontaminate(check, path.parent)
+        _check_caption(check, path.parent, found.get("caption"))
         _check_lake(check, path.parent)
     if check.problems():
         raise RecipeError(path, check.problems())
@@ -194,6 +198,28 @@ def _check_decontaminate(check: Check, folder: Path) -> None:
             check.add(("decontaminate", "against", index), problem)
 
 
+def _check_caption(check: Check, folder: Path, caption: CaptionConfig | None) -> None:
+    """The prompts, the price that a budget needs, and the flags that are refused."""
+    from captionlake.curation.flags.flag import Flag
+
+    caption = _caption(folder, caption)
+    for index, name in enumerate(caption.refuse if caption is not None else ()):
+        if name not in set(Flag):
+            check.add(("caption", "refuse", index), f"unknown flag `{name}`{did_you_mean(name, list(Flag))}")
+    teacher = caption.teacher() if caption is not None else None
+    if caption is None or teacher is None:
+        return
+    from captionlake.models.prompts import PromptSet
+    from captionlake.models.teacher.prices import price_of
+
+    for key, read in (("prompts", lambda: PromptSet.read(caption.prompts or PROMPTS)), ("max_cost_usd", lambda: price_of(teacher))):
+        try:
+            read()
+        except CaptionlakeError as error:
+            for line in getattr(error, "lines", [str(error)]):
+                check.add(("caption", key), line)
+
+
 def _check_tables(check: Check) -> None:
     """What one table needs of another, and the condition as the database reads it."""
     data = check.data
@@ -280,10 +306,23 @@ def _recipe(path: Path, text: str, found: dict[str, Any]) -> Recipe:
         embed=embed,
         decontaminate=against,
         select=found.get("select"),
-        caption=found.get("caption"),
+        flags=found.get("flags"),
+        caption=_caption(folder, found.get("caption")),
         release=found.get("release"),
         card=card,
     )
+
+
+def _caption(folder: Path, caption: CaptionConfig | None) -> CaptionConfig | None:
+    """With the files of prompts and prices as absolute paths; a built-in name stays."""
+    if caption is None:
+        return None
+    if caption.prompts is not None and (path := _absolute(folder, caption.prompts)).is_file():
+        caption = replace(caption, prompts=str(path))
+    if caption.endpoint is not None and caption.endpoint.prices is not None:
+        prices = _absolute(folder, str(caption.endpoint.prices))
+        caption = replace(caption, endpoint=replace(caption.endpoint, prices=prices))
+    return caption
 
 
 def _absolute(folder: Path, name: str) -> Path:

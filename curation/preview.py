@@ -3,8 +3,6 @@
 All text in it is escaped.
 """
 
-import base64
-import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,9 +14,8 @@ from string import Template
 from captionlake.curation.preview_sample import Band, Sample, sample_pairs
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
+from captionlake.lake.thumbnails import thumbnail
 
-_SIDE = 288  # pixels of a thumbnail's longer side
-_QUALITY = 78
 _SHOWN_KEY = 60  # characters
 
 
@@ -104,17 +101,6 @@ class PicturePage(dict[str, PictureShown]):
         for row in rows:
             told = dict(zip(names, row[1:], strict=True))
             self[row[0]] = PictureShown(**told, thumbnail=thumbnails[row[0]])
-
-
-def thumbnail(data: bytes) -> str:
-    """A stored picture, upright, as a small JPEG in a data URI."""
-    from captionlake.lake.pictures import open_rgb
-
-    picture = open_rgb(data)
-    picture.thumbnail((_SIDE, _SIDE))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _histogram(sample: Sample) -> str:

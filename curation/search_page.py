@@ -5,10 +5,10 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from captionlake.curation.preview import thumbnail
 from captionlake.curation.search import Hit
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
+from captionlake.lake.thumbnails import thumbnail
 
 _SHOWN_TEXT = 400  # characters of a caption
 

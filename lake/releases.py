@@ -8,7 +8,7 @@ followed by a line feed. Both are over content alone, never over generated ids o
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
 from itertools import groupby, islice
@@ -31,6 +31,12 @@ ITEMS = pa.schema(
         *((name, pa.string()) for name in ("source", "source_key", "image_id", "split", "row_sha256")),
     ]
 )
+_NAMED = pa.schema([(name, pa.string()) for name in ("source", "source_key", "caption_id")])
+_BY_NAME = "(chosen.source, chosen.source_key, c.caption_id) IN (SELECT (source, source_key, caption_id) FROM _named)"
+_BY_PRODUCER = (
+    "list_contains($producers, c.producer) AND c.caption_id NOT IN "
+    "(SELECT caption_id FROM caption_flags AT (VERSION => :snapshot) WHERE list_contains($refuse, flag))"
+)
 _CHUNK = 20_000
 
 
@@ -39,7 +45,8 @@ class Draft:
     """What a release is to hold, chosen at one snapshot.
 
     ``items``: source, source_key, image_id, split. ``exclusions``: source, source_key, reason, detail, keeper_source,
-    keeper_key, similarity. Together they name every row of ``images`` at the snapshot once. ``producers``: whose captions go in.
+    keeper_key, similarity. Together they name every row of ``images`` at the snapshot once. ``producers``: whose captions go in,
+    but none with a flag of ``refuse``; or ``captions``, which names them: source, source_key, caption_id.
     """
 
     config: ReleaseConfig
@@ -48,6 +55,8 @@ class Draft:
     items: pa.Table
     exclusions: pa.Table
     producers: list[str]
+    refuse: list[str] = field(default_factory=list)
+    captions: pa.Table | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +165,10 @@ def _items(lake: Lake, draft: Draft) -> tuple[pa.Table, str]:
             "source, source_key, image_id, split FROM _chosen"
         )
     query = files("captionlake.lake").joinpath("sql/draft_captions.sql").read_text()
-    connection.execute(query.replace(":snapshot", str(draft.snapshot)), {"producers": draft.producers})
+    named, asked = draft.captions, {"producers": draft.producers, "refuse": draft.refuse}
+    query = query.replace(":whose", _BY_PRODUCER if named is None else _BY_NAME)
+    with lake.registered(_named=_NAMED.empty_table() if named is None else named):
+        connection.execute(query.replace(":snapshot", str(draft.snapshot)), asked if named is None else None)
     rows = connection.execute(
         "SELECT position, source, source_key, image_id, split, role, text FROM chosen LEFT JOIN draft_captions USING (position) "
         "ORDER BY position, ordinal"

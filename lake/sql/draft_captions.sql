@@ -1,5 +1,5 @@
--- The captions of the chosen rows by the producers named, in a fixed order. A caption of a source's own text belongs to its row alone;
--- one made from the picture belongs to every row of that picture.
+-- The captions of the chosen rows that :whose holds for, in a fixed order. A caption of a source's own text belongs to its row alone; one
+-- made from the picture belongs to every row of that picture.
 CREATE OR REPLACE TEMP TABLE draft_captions AS
 SELECT chosen.position,
        (row_number() OVER (PARTITION BY chosen.position
@@ -9,4 +9,4 @@ FROM chosen
 JOIN captions c AT (VERSION => :snapshot)
   ON c.image_id = chosen.image_id
  AND (c.source IS NULL OR (c.source = chosen.source AND c.source_key = chosen.source_key))
-WHERE list_contains($producers, c.producer)
+WHERE :whose

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from captionlake.errors import CaptionlakeError
+from captionlake.models.teacher.outcome import GIVEN_UP
 
 _FIRST = 20
 
@@ -35,11 +36,14 @@ class CaptionRun:
     lost_usd: float = 0.0
     in_flight: int = 0  # at most, at a time
     seconds: float = 0.0
+    given_up: dict[str, str] = field(default_factory=dict)  # image_id: reason; of rows that would fail again
     failures: list[str] = field(default_factory=list)  # the first twenty: image, reason, what was said
 
     def fail(self, image_id: str, reason: str, detail: str) -> None:
         """Count a picture that gets no caption in this run."""
         self.failed[reason] = self.failed.get(reason, 0) + 1
+        if reason in GIVEN_UP:
+            self.given_up[image_id] = reason
         if len(self.failures) < _FIRST:
             self.failures.append(f"{image_id}: {reason}: {detail}")
 

@@ -45,6 +45,15 @@ def rows_to_caption(lake: Lake, items: pa.Table | None = None) -> pa.Table:
         return lake.arrow(_sql("caption_rows"))
 
 
+def accepted_captions(
+    lake: Lake, asked: pa.Table, producer: str, params: str, snapshot: int, refuse: Sequence[str]
+) -> pa.Table:
+    """See ``accepted``. ``asked``: source, source_key, image_id, prompt_sha256."""
+    query = _sql("accepted_captions").replace(":snapshot", str(snapshot))
+    with lake.registered(_asked=asked):
+        return lake.arrow(query, {"producer": producer, "params": params, "refuse": list(refuse)})
+
+
 def present(lake: Lake, caption_ids: Sequence[str]) -> dict[str, float | None]:
     """Of the captions named those that are there, and what each cost."""
     with lake.registered(_wanted=pa.table({"caption_id": pa.array(caption_ids, pa.string())})):

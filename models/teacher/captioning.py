@@ -125,7 +125,7 @@ def _say(expected: Estimate, config: TeacherConfig) -> None:
 
 def _note(lake: Lake, run: CaptionRun, asked: Asked) -> None:
     """The row of ``runs``: counts and outcomes; texts of failures are not in it, they quote the endpoint."""
-    counts = {name: value for name, value in asdict(run).items() if name != "failures"}
+    counts = {name: value for name, value in asdict(run).items() if name not in ("failures", "given_up")}
     prompts = f"{asked.prompts.id} {asked.prompts.version}"
     detail = {"prompts": prompts, "params": json.loads(asked.params), "mode": asked.config.mode}
     if run.captioned or run.failed or run.requests:

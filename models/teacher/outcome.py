@@ -42,6 +42,7 @@ AGAIN = {
     Outcome.INVALID_REPLY,
     Outcome.EMPTY,
 }  # another attempt may bring a caption
+GIVEN_UP = set(Outcome) - STOPS - AGAIN - {Outcome.EXPIRED} | {Outcome.EMPTY}  # another run would fare no better
 UNKNOWN_COST = {
     Outcome.TIMEOUT,
     Outcome.HALF_REPLY,

@@ -13,20 +13,18 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
-class TeacherConfig:
-    """``model`` as the endpoint calls it. ``base_url`` ends with ``/v1``; without one it is OPENAI_BASE_URL, else OpenAI's.
+class EndpointConfig:
+    """Where requests go, how a picture is shown, how fast and how often.
 
-    ``api_key_env`` names the environment variable with the key. Without it, OPENAI_API_KEY goes to OpenAI alone, or to where
-    OPENAI_BASE_URL says; a local endpoint gets a placeholder. ``producer`` is what the captions are filed under, by default
-    ``openai:MODEL``. ``max_side`` replaces the size that ``detail`` stands for. ``price = "free"`` is for an endpoint of your
-    own, ``prices`` a table like ``models/prices.toml``. ``mode = "batch"`` asks through files, for about half the price,
-    within a day; ``batch_wait_s`` is how long to wait for them, and without it until they are done.
+    ``base_url`` ends with ``/v1``; without one it is OPENAI_BASE_URL, else OpenAI's. ``api_key_env`` names the environment variable
+    with the key. Without it, OPENAI_API_KEY goes to OpenAI alone, or to where OPENAI_BASE_URL says; a local endpoint gets a
+    placeholder. ``max_side`` replaces the size that ``detail`` stands for. ``price = "free"`` is for an endpoint of your own,
+    ``prices`` a table like ``models/prices.toml``. ``mode = "batch"`` asks through files, for about half the price, within a day;
+    ``batch_wait_s`` is how long to wait for them, and without it until they are done.
     """
 
-    model: Name
     base_url: str | None = None
     api_key_env: Name | None = None
-    producer: Name | None = None
     max_tokens: Count = 1024
     max_tokens_key: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -36,7 +34,6 @@ class TeacherConfig:
     max_concurrency: Annotated[StrictInt, Field(ge=1, le=4096)] = 256
     requests_per_minute: Positive | None = None
     tokens_per_minute: Positive | None = None
-    max_cost_usd: Positive | None = None
     price: Literal["free"] | None = None
     prices: Path | None = None
     timeout_s: Positive = 180.0
@@ -58,6 +55,15 @@ class TeacherConfig:
         if self.price == "free" and self.prices is not None:
             raise ValueError('`price = "free"` and `prices` both: leave one out')
         return self
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+class TeacherConfig(EndpointConfig):
+    """``model`` as the endpoint calls it. ``producer`` is what the captions are filed under, by default ``openai:MODEL``."""
+
+    model: Name
+    producer: Name | None = None
+    max_cost_usd: Positive | None = None
 
     @property
     def captions_by(self) -> str:
