@@ -53,31 +53,36 @@ def caption(
 
 
 def _caption(recipe: "Recipe", redo: bool) -> tuple[dict[str, object], str]:
-    from captionlake.pipeline import caption
+    from captionlake.caption_runs import caption
 
     done = caption(recipe, redo=redo, foretell=lambda said: click.echo(printable(said), err=True))
     return done.counts, printable(done.said)
 
 
 def _plan(recipe: "Recipe") -> tuple[dict[str, object], str]:
+    from captionlake.caption_runs import caption_plan
     from captionlake.caption_step import estimate_said
-    from captionlake.pipeline import caption_plan
 
     expected = caption_plan(recipe)
     return asdict(expected), printable(estimate_said(expected))
 
 
 def _sample(recipe: "Recipe", n: int, path: Path) -> tuple[dict[str, object], str]:
-    from captionlake.pipeline import caption_sample
+    from captionlake.caption_runs import caption_sample
 
     sampled, said, rest = caption_sample(recipe, n, path)
     lines = [f"{one.row} ({one.prompt_id}): {one.text or 'no caption came'}" for one in sampled]
     text = "\n".join(printable(line) for line in [*lines, said, rest])
-    return {"sample": [asdict(one) for one in sampled], "said": said, "rest": rest, "page": str(path)}, f"{text}\nopen {path}"
+    return {
+        "sample": [asdict(one) for one in sampled],
+        "said": said,
+        "rest": rest,
+        "page": str(path),
+    }, f"{text}\nopen {path}"
 
 
 def _review(recipe: "Recipe", path: Path) -> tuple[dict[str, object], str]:
-    from captionlake.pipeline import caption_review
+    from captionlake.caption_runs import caption_review
 
     shown = caption_review(recipe, path)
     return {"shown": shown, "page": str(path)}, f"{shown:,} captions with flags, the worst first: open {path}"

@@ -13,7 +13,6 @@ from captionlake.recipe import Recipe
 
 if TYPE_CHECKING:
     from captionlake.curation.selection import Selection
-    from captionlake.models.caption_config import CaptionConfig
     from captionlake.models.prompts import PromptSet
     from captionlake.models.teacher import CaptionRun, TeacherConfig
 
@@ -56,30 +55,43 @@ def brought(lake: Lake, recipe: Recipe, selection: "Selection", choose: Choose) 
 
 
 def by_teacher(
-    lake: Lake, recipe: Recipe, selection: "Selection", choose: Choose, tell: Callable[[str], None]
+    lake: Lake,
+    recipe: Recipe,
+    selection: "Selection",
+    choose: Choose,
+    tell: Callable[[str], None],
+    *,
+    redo: bool = False,
 ) -> Captioned:
-    """Captions by a model that is asked, until every row chosen has an accepted one. ``tell`` hears what is to come."""
+    """Captions by a model that is asked, until every row chosen has an accepted one. ``tell`` hears what is to come.
+
+    ``redo``: new ones for the rows that are chosen at first.
+    """
     from captionlake.models.caption_config import PROMPTS
     from captionlake.models.prompts import PromptSet
     from captionlake.models.teacher import accepted, caption, estimate, rows_to_caption
 
-    assert recipe.caption is not None and (teacher := recipe.caption.teacher()) is not None
-    prompts = PromptSet.read(recipe.caption.prompts or PROMPTS)
-    refused, runs = pl.DataFrame(schema=_REFUSED), []
+    assert recipe.caption is not None
+    teacher, prompts = recipe.caption.teacher(), PromptSet.read(recipe.caption.prompts or PROMPTS)
+    assert teacher is not None
+    refused = pl.DataFrame(schema=_REFUSED)
+    runs: list[CaptionRun] = []
     while True:
         items = selection.items.select("source", "source_key").to_arrow()
         rows = rows_to_caption(lake, items)
         tell(estimate_said(estimate(lake, rows, teacher, prompts)))
-        run = caption(lake, rows, teacher, prompts)
+        run = caption(lake, rows, teacher, prompts, redo=redo and not runs)
         runs.append(run)
         _check_whole(run)
         if recipe.caption.refuse:
-            _flag(lake, recipe, teacher.captions_by, _texts(prompts, rows))
+            _flag(lake, recipe, teacher.captions_by, prompt_texts(prompts, rows))
         snapshot = lake.snapshot()
         found = accepted(lake, items, teacher, prompts, snapshot=snapshot, refuse=recipe.caption.refuse)
         refused = pl.concat([refused, _without(found, rows, run, teacher)])
         selection = choose(refused)
-        if selection.items.select("source", "source_key").to_arrow() == items:  # none refused, and no picture came meanwhile
+        if (
+            selection.items.select("source", "source_key").to_arrow() == items
+        ):  # none refused, and no picture came meanwhile
             break
     counts = _counts(runs, refused)
     said = f"{found.num_rows:,} rows captioned by {teacher.captions_by}: {counts['captioned']:,} now"
@@ -100,7 +112,9 @@ def estimate_said(expected: Any) -> str:
 def _check_whole(run: "CaptionRun") -> None:
     """Raise where captions are missing that may come yet: no row is refused for a moment's failure."""
     if run.waiting:
-        raise CaptionlakeError(f"{run.waiting:,} captions are with the Batch API: run the same command again when it is done")
+        raise CaptionlakeError(
+            f"{run.waiting:,} captions are with the Batch API: run the same command again when it is done"
+        )
     later = {reason: n for reason, n in run.failed.items() if reason not in set(run.given_up.values())}
     if later or run.left:
         why = ", ".join(f"{n:,} {reason}" for reason, n in later.items()) or f"{run.left:,} not asked for"
@@ -113,7 +127,7 @@ def _flag(lake: Lake, recipe: Recipe, producer: str, prompts: dict[str, str]) ->
     flag_captions(lake, recipe.flags or FlagConfig(), producer=producer, prompts=prompts)
 
 
-def _texts(prompts: "PromptSet", rows: pa.Table) -> dict[str, str]:
+def prompt_texts(prompts: "PromptSet", rows: pa.Table) -> dict[str, str]:
     """The prompts' texts by their hash."""
     found = {}
     for batch in rows.to_batches(max_chunksize=5000):

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from captionlake import recipe_commands
+from captionlake import caption_command, recipe_commands
 from captionlake.cards import commands as cards
 from captionlake.curation import commands as curation
 from captionlake.errors import CaptionlakeError
@@ -29,7 +29,13 @@ def captionlake(debug: bool) -> None:
     )  # of broken EXIF and the like: what matters becomes a recorded reason
 
 
-for command in [*lake.commands, *curation.commands, *cards.commands, *recipe_commands.commands]:
+for command in [
+    *lake.commands,
+    *curation.commands,
+    *cards.commands,
+    *recipe_commands.commands,
+    *caption_command.commands,
+]:
     captionlake.add_command(command)
 
 

@@ -15,10 +15,10 @@ from captionlake.lake import Lake
 from captionlake.recipe import Recipe
 
 if TYPE_CHECKING:
-    from captionlake.curation.select_config import SelectConfig
     import polars as pl
 
     from captionlake.caption_step import Captioned
+    from captionlake.curation.select_config import SelectConfig
     from captionlake.curation.select_plan import Shortfall
     from captionlake.curation.selection import Selection
 
@@ -77,7 +77,7 @@ def run(
     report = RunReport(recipe.lake)
     with Lake.open(recipe.lake) as lake:
         started = time.monotonic()
-        for step, said, counts in _Run(lake, recipe, report, foretell).steps():
+        for step, said, counts in Run(lake, recipe, report, foretell).steps():
             done = StepReport(step, said, counts, round(time.monotonic() - started, 2))
             report.steps.append(done)
             tell(done)
@@ -109,7 +109,7 @@ def _goes_on(step: Step, recipe: Recipe, report: RunReport) -> bool:
     return step == Step.INGEST and len(report.steps) < len(recipe.ingest)
 
 
-class _Run:
+class Run:
     def __init__(self, lake: Lake, recipe: Recipe, report: RunReport, tell: Callable[[str], None] = log.info) -> None:
         self.lake = lake
         self.recipe = recipe
@@ -269,7 +269,7 @@ def plan(recipe: Recipe, *, forgiving: bool = False) -> "tuple[Selection, list[S
     if forgiving:
         recipe = replace(recipe, select=replace(config, shortfall="report"))
     with Lake.open(recipe.lake) as lake:
-        selection = _chooser(lake, recipe).select()
+        selection = chooser(lake, recipe).select()
         return selection, shortfalls(lake, config, selection)
 
 
@@ -278,16 +278,16 @@ def create_release(recipe: Recipe) -> RunReport:
     if recipe.release is None:
         raise CaptionlakeError(f"{recipe.path} has no [release]: add one with a name and a version")
     with Lake.open(recipe.lake) as lake:
-        job = _chooser(lake, recipe)
+        job = chooser(lake, recipe)
         job.recipe = replace(recipe, ingest=[], embed=None, decontaminate=None)
         for step, said, counts in job.steps():
             job.report.steps.append(StepReport(step, said, counts, 0.0))
         return job.report
 
 
-def _chooser(lake: Lake, recipe: Recipe) -> _Run:
+def chooser(lake: Lake, recipe: Recipe) -> Run:
     """A run that can choose without embedding: it knows the model by its name."""
-    job = _Run(lake, recipe, RunReport(recipe.lake))
+    job = Run(lake, recipe, RunReport(recipe.lake))
     if recipe.embed is not None and recipe.select is not None and recipe.select.duplicate_threshold is not None:
         from captionlake.curation.embedding import model_id
 

@@ -212,7 +212,10 @@ def _check_caption(check: Check, folder: Path, caption: CaptionConfig | None) ->
     from captionlake.models.prompts import PromptSet
     from captionlake.models.teacher.prices import price_of
 
-    for key, read in (("prompts", lambda: PromptSet.read(caption.prompts or PROMPTS)), ("max_cost_usd", lambda: price_of(teacher))):
+    for key, read in (
+        ("prompts", lambda: PromptSet.read(caption.prompts or PROMPTS)),
+        ("max_cost_usd", lambda: price_of(teacher)),
+    ):
         try:
             read()
         except CaptionlakeError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captionlake.curation.proof_command import proof
-from captionlake.lake.options import emit, json_option, table
+from captionlake.lake.options import emit, json_option, printable, table
 from captionlake.lake.release_commands import release
 
 if TYPE_CHECKING:
@@ -33,7 +33,12 @@ def run(recipe: Path, until: str | None, as_json: bool) -> None:
     def tell(report: "StepReport") -> None:
         click.echo(f"{report.step}: {report.said} ({report.seconds:.1f} s)", err=True)
 
-    report = work_off(load_recipe(recipe), until=Step(until) if until else None, tell=tell)
+    report = work_off(
+        load_recipe(recipe),
+        until=Step(until) if until else None,
+        tell=tell,
+        foretell=lambda said: click.echo(f"caption: {printable(said)}", err=True),
+    )
     emit(as_json, _data(report), _text(report))
 
 

@@ -195,18 +195,18 @@ def alt_text(captions: Iterable[Mapping[str, Any]]) -> str | None:
     return text[:_LANGUAGE_CHARACTERS] if text else None
 
 
-def language(text: str | None) -> str | None:
+def language(text: str | None, least: float = LANGUAGE_PROBABILITY) -> str | None:
     """The language of a text, as its code of ISO 639-1; None without one, or where it cannot be told.
 
-    py3langid's judgement among the 114 of its model's 140 languages that have such a code, taken where its probability is 0.5 or more.
-    Short texts often do not reach that. Of 28,553 texts of at most 120 characters in 100 of these languages, the translations of
+    py3langid's judgement among the 114 of its model's 140 languages that have such a code, where its probability is ``least`` or more.
+    Short texts often do not reach 0.5. Of 28,553 texts of at most 120 characters in 100 of these languages, the translations of
     programs (GNU gettext's catalogues, up to 300 texts a language), it left 44 % of those of one word, 93 % of them right; of two
     words 59 %, 93 % right; of five words 86 %, 97 % right.
     """
     if not text:
         return None
     found, probability = _languages().classify(text)
-    return found if probability >= LANGUAGE_PROBABILITY and found != _NO_LANGUAGE else None
+    return found if probability >= least and found != _NO_LANGUAGE else None
 
 
 def _languages() -> Any:

@@ -20,7 +20,9 @@ def _known(captioner: str) -> str:
         raise ValueError("names no model: write openai:MODEL, as the endpoint calls it")
     if captioner not in BROUGHT and not captioner.startswith(TEACHER):
         brought = ", ".join(BROUGHT)
-        raise ValueError(f"is openai:MODEL, for any OpenAI-compatible endpoint, or a producer of captions that sources bring: {brought}")
+        raise ValueError(
+            f"is openai:MODEL, for any OpenAI-compatible endpoint, or a producer of captions that sources bring: {brought}"
+        )
     return captioner
 
 
@@ -45,7 +47,9 @@ class CaptionConfig:
         if self.captioner in BROUGHT:
             for name in ("prompts", "max_cost_usd", "endpoint"):
                 if getattr(self, name) is not None:
-                    raise ValueError(f"`{name}` binds a model that is asked, and {self.captioner} is none: leave it out")
+                    raise ValueError(
+                        f"`{name}` binds a model that is asked, and {self.captioner} is none: leave it out"
+                    )
         return self
 
     def teacher(self) -> TeacherConfig | None:

@@ -41,6 +41,8 @@ CREATE TABLE IF NOT EXISTS captions (
 
 CREATE TABLE IF NOT EXISTS caption_flags (caption_id VARCHAR NOT NULL, flag VARCHAR NOT NULL, detail VARCHAR);
 
+CREATE TABLE IF NOT EXISTS caption_checks (caption_id VARCHAR NOT NULL, checks VARCHAR[] NOT NULL);
+
 CREATE TABLE IF NOT EXISTS caption_scores (
     caption_id VARCHAR NOT NULL, model_id VARCHAR NOT NULL, score DOUBLE NOT NULL, truncated BOOLEAN NOT NULL
 );

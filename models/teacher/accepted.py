@@ -30,5 +30,7 @@ def accepted(
     told = prompts if isinstance(prompts, PromptSet) else PromptSet.read(prompts)
     rows = rows_to_caption(lake, items)
     hashes = [told.render(row).sha256 for row in dictionaries(rows)]
-    asked = rows.select(["source", "source_key", "image_id"]).append_column("prompt_sha256", pa.array(hashes, pa.string()))
+    asked = rows.select(["source", "source_key", "image_id"]).append_column(
+        "prompt_sha256", pa.array(hashes, pa.string())
+    )
     return accepted_captions(lake, asked, config.captions_by, canonical(config.params()), snapshot, refuse)

@@ -41,7 +41,9 @@ class Sampled:
     chars: int | None = None
 
 
-def sample(lake: Lake, items: pa.Table, n: int, config: TeacherConfig, prompts: PromptSet) -> tuple[list[Sampled], CaptionRun]:
+def sample(
+    lake: Lake, items: pa.Table, n: int, config: TeacherConfig, prompts: PromptSet
+) -> tuple[list[Sampled], CaptionRun]:
     """Caption ``n`` of ``items`` (source, source_key, collection, subset), one of each collection and subset in turn.
 
     The captions are kept: the rest does not pay for them again.
@@ -59,9 +61,14 @@ def sample(lake: Lake, items: pa.Table, n: int, config: TeacherConfig, prompts: 
         key = one["source"], one["source_key"]
         row, caption_id = by_key[key], texts[key]
         prompt = prompts.render(row)
-        told: Any = lake.rows(f"SELECT {_TOLD} FROM captions WHERE caption_id = ?", [caption_id])[0] if caption_id else ()
-        place = [":".join(key), row["collection"], row["subset"], row["image_id"]]
-        sampled.append(Sampled(*place, prompt.prompt_id, prompt.text, *told))
+        told: Any = (
+            lake.rows(f"SELECT {_TOLD} FROM captions WHERE caption_id = ?", [caption_id])[0] if caption_id else ()
+        )
+        sampled.append(
+            Sampled(
+                ":".join(key), row["collection"], row["subset"], row["image_id"], prompt.prompt_id, prompt.text, *told
+            )
+        )
     return sampled, run
 
 
@@ -84,7 +91,8 @@ def _article(one: Sampled, picture: str) -> str:
     if one.text is not None:
         cost = "" if one.cost_usd is None else f", {one.cost_usd:.4f} US dollars"
         tokens = f"{one.input_tokens or 0:,} tokens in, {one.output_tokens or 0:,} out{cost}"
-        text = f'<p class="caption">{escape(one.text)}</p><p class="cost">{one.chars:,} characters, {tokens}; {escape(one.finish_reason or "")}</p>'
+        told = f"{one.chars:,} characters, {tokens}; {escape(one.finish_reason or '')}"
+        text = f'<p class="caption">{escape(one.text)}</p><p class="cost">{told}</p>'
     return (
         f'<article><img src="{picture}" alt="{row}" loading="lazy"><div><h2>{escape(where)} <small>{row}</small></h2>{text}'
         f"<details><summary>{escape(one.prompt_id)}</summary><pre>{escape(one.prompt)}</pre></details></div></article>"
