@@ -9,9 +9,12 @@ WITH made AS (
       ON c.image_id = a.image_id AND c.prompt_sha256 = a.prompt_sha256 AND c.producer = $producer
      AND json_merge_patch(c.params, '{"redo": null}')::VARCHAR = $params
 )
-SELECT source, source_key,
-       arg_max(caption_id, (created_at, caption_id)) FILTER (WHERE refused IS NULL) AS caption_id,
-       CASE WHEN caption_id IS NULL THEN arg_max(refused, created_at) END AS refused
-FROM made
-GROUP BY source, source_key
+SELECT source, source_key, accepted AS caption_id, CASE WHEN accepted IS NULL THEN newest END AS refused
+FROM (
+    SELECT source, source_key,
+           arg_max(caption_id, (created_at, caption_id)) FILTER (WHERE refused IS NULL) AS accepted,
+           arg_max(refused, (created_at, caption_id)) AS newest
+    FROM made
+    GROUP BY source, source_key
+)
 ORDER BY source, source_key

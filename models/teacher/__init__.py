@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from captionlake.models.teacher.accepted import accepted
+    from captionlake.models.teacher.acceptance import accepted
     from captionlake.models.teacher.caption_run import CaptioningStopped, CaptionRun
     from captionlake.models.teacher.caption_table import rows_to_caption
     from captionlake.models.teacher.captioning import caption, estimate
@@ -16,7 +16,7 @@ _PLACES = {
     "EndpointConfig": "teacher_config",
     "Estimate": "pending",
     "TeacherConfig": "teacher_config",
-    "accepted": "accepted",
+    "accepted": "acceptance",
     "caption": "captioning",
     "estimate": "captioning",
     "rows_to_caption": "caption_table",

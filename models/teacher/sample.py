@@ -13,7 +13,7 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.thumbnails import thumbnail
 from captionlake.models.prompts import PromptSet
-from captionlake.models.teacher.accepted import accepted
+from captionlake.models.teacher.acceptance import accepted
 from captionlake.models.teacher.caption_run import CaptionRun
 from captionlake.models.teacher.caption_table import rows_to_caption
 from captionlake.models.teacher.captioning import caption
