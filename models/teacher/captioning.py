@@ -7,12 +7,13 @@ import time
 import uuid
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from captionlake.errors import CaptionlakeError
@@ -75,9 +76,13 @@ def caption(
             _run(work.ask_all(advance))
         _count(run, config, pending, expected, budget, spent)
         run.seconds = round(time.monotonic() - started, 3)
-        _note(lake, run, asked)
         if work.stopped is not None:
+            with suppress(
+                CaptionlakeError, duckdb.Error
+            ):  # what ended the run may keep this from being written as well
+                _note(lake, run, asked)
             _raise(work.stopped, run, config, expected)
+        _note(lake, run, asked)
     return run
 
 

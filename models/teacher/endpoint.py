@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 OPENAI_URL = "https://api.openai.com/v1"
 PLACEHOLDER = "no-key"
 _CONNECT_SECONDS = 10.0
+_REQUESTS_PER_CLIENT = 16  # a pool looks at all its connections for each request: many small ones take less
 
 
 class Endpoint:
@@ -25,28 +26,42 @@ class Endpoint:
         self._openai = require("openai", extra="captions")
         self.url = base_url(config)
         self._key_name, self._key = _key(config, self.url)
+        self._tls = require("httpx2", extra="captions").create_ssl_context()  # takes 50 ms, so one for all
+        n_clients = -(-config.max_concurrency // _REQUESTS_PER_CLIENT)
+        self._clients = [self._client(config) for _ in range(n_clients)]
+        self._in_flight = [0] * n_clients
+        self.client: AsyncOpenAI = self._clients[0]
+
+    def _client(self, config: TeacherConfig) -> "AsyncOpenAI":
         http = require("httpx2", extra="captions")  # openai's own
-        size = config.max_concurrency + 16
-        limits = http.Limits(max_connections=size, max_keepalive_connections=size)
+        limits = http.Limits(max_connections=None, max_keepalive_connections=2 * _REQUESTS_PER_CLIENT)
         timeout = http.Timeout(config.timeout_s, connect=min(_CONNECT_SECONDS, config.timeout_s))
-        self.client: AsyncOpenAI = self._openai.AsyncOpenAI(
+        made: AsyncOpenAI = self._openai.AsyncOpenAI(
             api_key=self._key,
             base_url=self.url,
             max_retries=0,  # each attempt is ours to count
             timeout=timeout,
-            http_client=self._openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout, base_url=self.url),
+            http_client=self._openai.DefaultAsyncHttpxClient(
+                limits=limits, timeout=timeout, base_url=self.url, verify=self._tls
+            ),
         )
+        return made
 
     async def close(self) -> None:
         """Close the connections."""
-        await self.client.close()
+        for client in self._clients:
+            await client.close()
 
     async def ask(self, body: bytes) -> Reply:
         """Send one chat completion, its JSON ready made. Raises ``NoCaption``."""
+        least = min(range(len(self._clients)), key=self._in_flight.__getitem__)
+        self._in_flight[least] += 1
         try:
-            data = await self.client.post("/chat/completions", cast_to=bytes, content=body, options=_AS_JSON)
+            data = await self._clients[least].post("/chat/completions", cast_to=bytes, content=body, options=_AS_JSON)
         except self._openai.OpenAIError as error:
             raise self.failure(error) from None  # its chain holds the request, and that the key
+        finally:
+            self._in_flight[least] -= 1
         try:
             return self.redacted(read_reply(data))
         except NoCaption as failure:
