@@ -7,5 +7,6 @@ from captionlake.curation.dedupe_command import dedupe
 from captionlake.curation.embed_command import embed
 from captionlake.curation.score_command import score
 from captionlake.curation.search_command import search
+from captionlake.curation.truncate_command import truncate
 
-commands: list[click.Command] = [embed, dedupe, decontaminate, search, score]
+commands: list[click.Command] = [embed, dedupe, decontaminate, search, score, truncate]
