@@ -15,6 +15,7 @@ from captionlake.cards import commands as cards
 from captionlake.curation import commands as curation
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import commands as lake
+from captionlake.mix_command import mix
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -29,7 +30,7 @@ def captionlake(debug: bool) -> None:
     )  # of broken EXIF and the like: what matters becomes a recorded reason
 
 
-for command in [*lake.commands, *curation.commands, *cards.commands, *recipe_commands.commands]:
+for command in [*lake.commands, *curation.commands, *cards.commands, *recipe_commands.commands, mix]:
     captionlake.add_command(command)
 
 

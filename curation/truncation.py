@@ -243,7 +243,10 @@ def _read(lake: Lake, query: str, given: dict[str, Any]) -> Iterator[tuple[Any, 
 def _check_name(lake: Lake, config: TruncateConfig, cap: Cap) -> None:
     """Raises where the name is another producer's, or has captions with another cut."""
     mine = {"boundary": config.at, "target": config.mean_chars, "cap": cap.chars}
-    query = "SELECT DISTINCT kind, params->>'boundary', (params->>'target')::BIGINT, (params->>'cap')::BIGINT FROM captions WHERE producer = ?"
+    query = (
+        "SELECT DISTINCT kind, params->>'boundary', (params->>'target')::BIGINT, (params->>'cap')::BIGINT "
+        "FROM captions WHERE producer = ?"
+    )
     for kind, *said in lake.rows(query, [config.label]):
         if kind != "truncated" or said != list(mine.values()):
             there = f"cut at {said[2]:,} characters" if kind == "truncated" else f"of kind {kind}"

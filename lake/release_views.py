@@ -20,7 +20,8 @@ _OWN = ("items", "captions", "exclusions")
 def create_release_views(connection: duckdb.DuckDBPyConnection, name: str, version: str) -> list[str]:
     """Views of one release on a connection with the lake attached as ``lake``; returns their names.
 
-    ``items``, ``captions`` and ``exclusions`` hold the release's own rows, and where it is one of conversations ``conversations`` too; the other tables are whole, at its snapshot. The views stand
+    ``items``, ``captions`` and ``exclusions`` hold the release's own rows, and of a release of conversations ``conversations`` too; the
+    other tables are whole, at its snapshot. The views stand
     before the tables of the same names until ``drop_views``, so use a connection that does not write.
     """
     pinned, kind = release_row(connection, name, version, "snapshot_id, kind")

@@ -93,7 +93,12 @@ def create_release(lake: Lake, draft: Draft) -> tuple[Release, bool]:
     _check_complete(lake, draft)
     items, content = _items(lake, draft)
     header = release_row_of(
-        draft.config, kind="images", recipe=draft.recipe, snapshot=draft.snapshot, content=content, n_items=items.num_rows
+        draft.config,
+        kind="images",
+        recipe=draft.recipe,
+        snapshot=draft.snapshot,
+        content=content,
+        n_items=items.num_rows,
     )
     rows = {
         "release_items": "FROM _items",

@@ -89,8 +89,7 @@ def _write(file: BinaryIO, texts: pa.ChunkedArray, *, last: bool) -> None:
         _, offsets, data = chunk.buffers()
         if data is None:
             continue
-        kind = "q" if pa.types.is_large_string(chunk.type) else "i"
-        at = memoryview(offsets).cast(kind)
+        at = memoryview(offsets).cast("q") if pa.types.is_large_string(chunk.type) else memoryview(offsets).cast("i")
         end = at[chunk.offset + len(chunk)]
         if last and number == texts.num_chunks:
             end -= 2  # the comma and its line feed

@@ -109,7 +109,9 @@ def is_imported(lake: Lake, path: Path) -> bool:
 
 def _small_row_groups(lake: Lake) -> None:
     """Conversations are long, and their readers hold a row group of each file at a time."""
-    if not [row for row in lake.rows("FROM lake.options()") if row[0] == _ROW_GROUP and row[-1] == "main.conversations"]:
+    if not [
+        row for row in lake.rows("FROM lake.options()") if row[0] == _ROW_GROUP and row[-1] == "main.conversations"
+    ]:
         query = f"CALL lake.set_option('{_ROW_GROUP}', {_ROWS_PER_GROUP}, table_name => 'conversations')"
         lake.commit(lambda connection: connection.execute(query).fetchall())
 

@@ -32,7 +32,12 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 TURNS = st.lists(
-    st.builds(lambda more, who, text: more | {"from": who, "value": text}, st.dictionaries(TEXT, VALUES, max_size=2), TEXT, TEXT),
+    st.builds(
+        lambda more, who, text: more | {"from": who, "value": text},
+        st.dictionaries(TEXT, VALUES, max_size=2),
+        TEXT,
+        TEXT,
+    ),
     min_size=1,
     max_size=4,
 )
@@ -43,7 +48,9 @@ IMAGES = st.none() | PATH | st.lists(PATH, max_size=3)
 @st.composite
 def rows(draw: st.DrawFn) -> dict[str, Any]:
     """A row with its keys in any order, others among them."""
-    row = draw(st.dictionaries(TEXT | st.sampled_from(["id", "model"]), VALUES, max_size=4)) | {"conversations": draw(TURNS)}
+    row = draw(st.dictionaries(TEXT | st.sampled_from(["id", "model"]), VALUES, max_size=4)) | {
+        "conversations": draw(TURNS)
+    }
     if draw(st.booleans()):
         row["image"] = draw(IMAGES)
     else:
@@ -130,7 +137,10 @@ BAD: list[tuple[Any, str]] = [
     ({"conversations": [{"from": "gpt", "value": "ok"}, 7]}, "a turn is not an object of the texts from and value"),
     ({"conversations": [{"from": "gpt", "value": "ok"}], "image": 7}, "image is neither a path nor a list of paths"),
     ({"conversations": [{"from": "gpt", "value": "ok"}], "image": ""}, "image is neither a path nor a list of paths"),
-    ({"conversations": [{"from": "gpt", "value": "ok"}], "image": ["a.jpg", "\0"]}, "image is neither a path nor a list of paths"),
+    (
+        {"conversations": [{"from": "gpt", "value": "ok"}], "image": ["a.jpg", "\0"]},
+        "image is neither a path nor a list of paths",
+    ),
     ({"conversations": [{"from": "gpt", "value": "\ud800"}]}, "half of a surrogate pair in its text"),
 ]
 
@@ -171,7 +181,7 @@ def test_another_file_of_the_same_name_is_refused(lake: Lake, tmp_path: Path) ->
     rows = sharegpt4v.mix(NAMES)
     import_conversations(lake, sharegpt4v.write(tmp_path / "mix.json", rows))
     for other in (rows[:-1], [*rows[:-1], rows[0]]):
-        with pytest.raises(CaptionlakeError, match="another file named mix.json"):
+        with pytest.raises(CaptionlakeError, match=r"another file named mix\.json"):
             import_conversations(lake, sharegpt4v.write(tmp_path / "other" / "mix.json", other))
 
 
@@ -195,7 +205,11 @@ def test_the_commands(lake: Lake, tmp_path: Path) -> None:
     folder = str(lake.path)
 
     def run(*arguments: str) -> str:
-        return CliRunner().invoke(captionlake, ["conversations", *arguments, "--lake", folder], catch_exceptions=False).stdout
+        return (
+            CliRunner()
+            .invoke(captionlake, ["conversations", *arguments, "--lake", folder], catch_exceptions=False)
+            .stdout
+        )
 
     assert "no conversations yet" in run("list")
     said = run("import", str(path))
