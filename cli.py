@@ -15,6 +15,7 @@ from captionlake.cards import commands as cards
 from captionlake.curation import commands as curation
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import commands as lake
+from captionlake.mix_command import mix
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -35,6 +36,7 @@ for command in [
     *cards.commands,
     *recipe_commands.commands,
     *caption_command.commands,
+    mix,
 ]:
     captionlake.add_command(command)
 

@@ -8,5 +8,6 @@ from captionlake.curation.embed_command import embed
 from captionlake.curation.flag_command import flag
 from captionlake.curation.score_command import score
 from captionlake.curation.search_command import search
+from captionlake.curation.truncate_command import truncate
 
-commands: list[click.Command] = [embed, dedupe, decontaminate, search, score, flag]
+commands: list[click.Command] = [embed, dedupe, decontaminate, search, score, flag, truncate]

@@ -105,14 +105,22 @@ def check_schema(connection: duckdb.DuckDBPyConnection, lake: Path) -> None:
 
 
 def lacks_tables(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the lake was made before a table of the same schema version came to be."""
-    query = "SELECT table_name FROM __ducklake_metadata_lake.ducklake_table WHERE end_snapshot IS NULL"
-    known = {name for (name,) in connection.execute(query).fetchall()}
-    return not known.issuperset(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", _schema()))
+    """Whether the lake was made before a table or a column of the same schema version came to be."""
+    query = (
+        "SELECT t.table_name, c.column_name FROM __ducklake_metadata_lake.ducklake_table t "
+        "JOIN __ducklake_metadata_lake.ducklake_column c USING (table_id) WHERE t.end_snapshot IS NULL AND c.end_snapshot IS NULL"
+    )
+    columns = set(connection.execute(query).fetchall())
+    tables = {table for table, _ in columns}
+    schema = _schema()
+    return not (
+        tables.issuperset(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", schema))
+        and columns.issuperset(re.findall(r"ALTER TABLE (\w+) ADD COLUMN IF NOT EXISTS (\w+)", schema))
+    )
 
 
 def add_tables(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the tables that the lake lacks, in one transaction; to be called under the write lock."""
+    """Make the tables and columns that the lake lacks, in one transaction; to be called under the write lock."""
     connection.execute("BEGIN")
     connection.execute(_schema())
     connection.execute("COMMIT")

@@ -1,4 +1,4 @@
-"""Commands of the lake: init, sources, ingest, status, sql, release, export."""
+"""Commands of the lake: init, sources, ingest, status, sql, release, conversations."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +9,7 @@ import click
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.options import emit, json_option, lake_option, table
 from captionlake.lake.release_commands import release
+from captionlake.lake.sft.commands import conversations
 from captionlake.lake.sql_command import sql
 
 if TYPE_CHECKING:
@@ -171,4 +172,4 @@ def _counted(reasons: dict[str, int]) -> str:
     return ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
 
 
-commands: list[click.Command] = [init, sources, ingest, status, sql, release]
+commands: list[click.Command] = [init, sources, ingest, status, sql, release, conversations]

@@ -8,6 +8,8 @@ import click
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.options import emit, json_option, lake_option, table
 
+FORMS = ("parquet", "webdataset", "sharegpt4v-json", "llava-json")
+
 
 @click.group()
 def release() -> None:
@@ -43,25 +45,26 @@ def list_(lake: Path, as_json: bool) -> None:
 def show(label: str, lake: Path, as_json: bool) -> None:
     """What a release holds, and what was left out of it and why."""
     from captionlake.lake import Lake
-    from captionlake.lake.release_report import composition, excluded
+    from captionlake.lake.release_report import composition, excluded, parts
     from captionlake.lake.releases import find_release
 
     with Lake.open(lake) as opened:
         found = find_release(opened, label)
-        items, left = composition(opened, found), excluded(opened, found)
+        names = ["collection", "subset", "items", "captions"]
+        items: list[tuple[object, ...]] = [*composition(opened, found)] if found.kind == "images" else []
+        left = excluded(opened, found)
+        if found.kind == "sft":
+            names, items = ["part", "items", "picture in the lake", "of captions"], [*parts(opened, found)]
     head = f"{found.label}: {found.n_items:,} items, {found.state}, snapshot {found.snapshot_id}, content {found.content_sha256}"
-    text = "\n\n".join(
-        [
-            head,
-            table(["collection", "subset", "items", "captions"], [list(row) for row in items]),
-            table(["left out of", "reason", "images"], [list(row) for row in left]) if left else "nothing was left out",
-        ]
-    )
+    shown = [head, table(names, [list(row) for row in items])]
+    if found.kind == "images":
+        rows: list[list[object]] = [list(row) for row in left]
+        shown.append(table(["left out of", "reason", "images"], rows) if left else "nothing was left out")
     data = asdict(found) | {
-        "composition": [dict(zip(("collection", "subset", "items", "captions"), row, strict=True)) for row in items],
+        "composition": [dict(zip(names, row, strict=True)) for row in items],
         "excluded": [dict(zip(("collection", "reason", "images"), row, strict=True)) for row in left],
     }
-    emit(as_json, data, text)
+    emit(as_json, data, "\n\n".join(shown))
 
 
 @release.command()
@@ -91,20 +94,16 @@ def verify(label: str, lake: Path, as_json: bool) -> None:
 @release.command()
 @click.argument("label", metavar="NAME@VERSION")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "--to", "form", type=click.Choice(["parquet"]), default="parquet", show_default=True, help="The form to write."
-)
+@click.option("--to", "form", type=click.Choice(FORMS), default=FORMS[0], show_default=True, help="The form to write.")
 @lake_option
 @json_option
 def export(label: str, folder: Path, form: str, lake: Path, as_json: bool) -> None:
-    """Write a release into a new FOLDER, as Parquet that `datasets` and the Hub's viewer read."""
+    """Write a release into a new FOLDER: Parquet for `datasets` and the Hub, tars for `webdataset`, or JSON as LLaVA and ShareGPT4V."""
     from captionlake.lake import Lake
-    from captionlake.lake.export import export_parquet
+    from captionlake.lake.exports.forms import export_release
 
     with Lake.open(lake) as opened:
-        counts = export_parquet(opened, label, folder)
+        counts = export_release(opened, label, form, folder)
     said = f"{counts.rows:,} rows in {counts.files:,} files, {counts.n_bytes:,} bytes, in {folder}"
-    withheld = (
-        f"; {counts.withheld:,} pictures as URLs alone, as their sources allow no more" if counts.withheld else ""
-    )
+    withheld = f"; {counts.withheld:,} pictures left out, as their sources allow no more" if counts.withheld else ""
     emit(as_json, asdict(counts), said + withheld)

@@ -2,6 +2,7 @@
 
 from captionlake.lake.lake import Lake
 from captionlake.lake.releases import Release
+from captionlake.lake.sft.paths import PART
 
 
 def composition(lake: Lake, release: Release) -> list[tuple[str, str | None, int, int]]:
@@ -21,5 +22,15 @@ def excluded(lake: Lake, release: Release) -> list[tuple[str, str, int]]:
         "SELECT i.collection, e.reason, count(*) FROM exclusions e "
         f"JOIN images i AT (VERSION => {release.snapshot_id:d}) USING (source, source_key) "
         "WHERE e.name = $name AND e.version = $version GROUP BY ALL ORDER BY ALL",
+        {"name": release.name, "version": release.version},
+    )
+
+
+def parts(lake: Lake, release: Release) -> list[tuple[str, int, int, int]]:
+    """(part, items, of these with a picture in the lake, of these made of captions) of a release of conversations."""
+    return lake.rows(
+        f"SELECT {PART}, count(*), count(r.image_id), count(c.caption_id) FROM release_items r "
+        f"JOIN conversations c AT (VERSION => {release.snapshot_id:d}) USING (conversation_id) "
+        "WHERE r.name = $name AND r.version = $version GROUP BY ALL ORDER BY ALL",
         {"name": release.name, "version": release.version},
     )

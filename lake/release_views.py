@@ -20,21 +20,24 @@ _OWN = ("items", "captions", "exclusions")
 def create_release_views(connection: duckdb.DuckDBPyConnection, name: str, version: str) -> list[str]:
     """Views of one release on a connection with the lake attached as ``lake``; returns their names.
 
-    ``items``, ``captions`` and ``exclusions`` hold the release's own rows, the other tables are whole, at its snapshot. The views stand
+    ``items``, ``captions`` and ``exclusions`` hold the release's own rows, and of a release of conversations ``conversations`` too; the
+    other tables are whole, at its snapshot. The views stand
     before the tables of the same names until ``drop_views``, so use a connection that does not write.
     """
-    snapshot = int(str(release_row(connection, name, version, "snapshot_id")[0]))
+    pinned, kind = release_row(connection, name, version, "snapshot_id, kind")
+    snapshot = int(str(pinned))
     tables = _tables_at(connection, snapshot)
     if not tables:
         raise CaptionlakeError(
             f"the release {name}@{version} pins snapshot {snapshot}, which the lake no longer has: restore the lake from a backup"
         )
     values = {"snapshot": str(snapshot), "name": quote(name), "version": quote(version)}
-    for view in _OWN:
+    own = [*_OWN, "conversations"] if kind == "sft" else [*_OWN]
+    for view in own:
         connection.execute(files("captionlake.lake").joinpath(f"sql/release_{view}.sql").read_text().format(**values))
-    others = [table for table in tables if table not in _OWN and table not in _LATER]
+    others = [table for table in tables if table not in own and table not in _LATER]
     _pin(connection, others, snapshot)
-    return [*_OWN, *others]
+    return [*own, *others]
 
 
 def create_snapshot_views(connection: duckdb.DuckDBPyConnection, snapshot: int) -> list[str]:

@@ -3,11 +3,14 @@
 A row's hash is the SHA-256 of a JSON array ``[source, source_key, image_id, split, [[role, text], …]]`` (UTF-8, no spaces, no
 escapes but JSON's own); the release's ``content_sha256`` is the SHA-256 over its rows' hex digests in order of position, each
 followed by a line feed. Both are over content alone, never over generated ids or times, so that anyone can compute them.
+
+A release of conversations (kind ``sft``, made by ``captionlake.lake.sft.sft_release``) has rows ``[image_id, split, record]``: the
+SHA-256 of the first picture where the lake has it, else null, and the whole row as it is exported.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -97,24 +100,49 @@ def create_release(lake: Lake, draft: Draft) -> tuple[Release, bool]:
     The same content under the same name and version is the release that is there already; other content is refused.
     """
     _check_complete(lake, draft)
-    name, version = draft.config.name, draft.config.version
     items, content = _items(lake, draft)
-    header = pa.Table.from_pylist(
-        [
-            {
-                "name": name,
-                "version": version,
-                "kind": "images",
-                "snapshot_id": draft.snapshot,
-                "recipe": draft.recipe,
-                "recipe_sha256": hashlib.sha256(draft.recipe.encode()).hexdigest(),
-                "content_sha256": content,
-                "n_items": draft.items.num_rows,
-                "state": "valid",
-                "created_at": datetime.now(UTC),
-            }
-        ]
+    header = release_row_of(
+        draft.config,
+        kind="images",
+        recipe=draft.recipe,
+        snapshot=draft.snapshot,
+        content=content,
+        n_items=items.num_rows,
     )
+    rows = {
+        "release_items": "FROM _items",
+        "release_captions": "SELECT position, ordinal, caption_id, role FROM draft_captions",
+        "exclusions": "FROM _exclusions",
+    }
+    return write_release(lake, header, rows, _items=items, _exclusions=draft.exclusions)
+
+
+def release_row_of(
+    config: ReleaseConfig, *, kind: str, recipe: str, snapshot: int, content: str, n_items: int
+) -> dict[str, Any]:
+    """The new row of ``releases``."""
+    return {
+        "name": config.name,
+        "version": config.version,
+        "kind": kind,
+        "snapshot_id": snapshot,
+        "recipe": recipe,
+        "recipe_sha256": hashlib.sha256(recipe.encode()).hexdigest(),
+        "content_sha256": content,
+        "n_items": n_items,
+        "state": "valid",
+        "created_at": datetime.now(UTC),
+    }
+
+
+def write_release(
+    lake: Lake, header: dict[str, Any], rows: Mapping[str, str], **tables: pa.Table
+) -> tuple[Release, bool]:
+    """Add a row of ``releases``, and to each table of ``rows`` what its query gives, in one transaction.
+
+    The same content under the same name and version is the release that is there already; other content is refused.
+    """
+    name, version, content = header["name"], header["version"], header["content_sha256"]
 
     def change(connection: duckdb.DuckDBPyConnection) -> bool:
         there = connection.execute(
@@ -128,16 +156,13 @@ def create_release(lake: Lake, draft: Draft) -> tuple[Release, bool]:
                 "give [release] a new version"
             )
         connection.execute("INSERT INTO releases BY NAME FROM _release")
-        for table, rows in (
-            ("release_items", "FROM _items"),
-            ("release_captions", "SELECT position, ordinal, caption_id, role FROM draft_captions"),
-            ("exclusions", "FROM _exclusions"),
-        ):
-            query = f"INSERT INTO {table} BY NAME SELECT {quote(name)} AS name, {quote(version)} AS version, * FROM ({rows})"
-            connection.execute(query)
+        for table, query in rows.items():
+            connection.execute(
+                f"INSERT INTO {table} BY NAME SELECT {quote(name)} AS name, {quote(version)} AS version, * FROM ({query})"
+            )
         return True
 
-    new = lake.commit(change, _release=header, _items=items, _exclusions=draft.exclusions)
+    new = lake.commit(change, _release=pa.Table.from_pylist([header]), **tables)
     return find_release(lake, f"{name}@{version}"), new
 
 
@@ -217,7 +242,10 @@ class ContentHash:
 
     def add(self, source: str, source_key: str, image_id: str, split: str, texts: list[list[str]]) -> str:
         """Take in the next row; returns its own hash."""
-        digest = row_hash(source, source_key, image_id, split, texts)
+        return self.add_digest(row_hash(source, source_key, image_id, split, texts))
+
+    def add_digest(self, digest: str) -> str:
+        """Take in the next row by its hash, and return that."""
         self._hash.update(f"{digest}\n".encode())
         self.rows += 1
         return digest
@@ -244,12 +272,10 @@ def verify_release(lake: Lake, label: str) -> Verification:
     release = find_release(lake, label)
     found = _Problems()
     content = ContentHash()
-    query = files("captionlake.lake").joinpath("sql/verify_rows.sql").read_text()
-    rows = lake.connection.cursor().execute(query, {"name": release.name, "version": release.version})
     with progress(f"verify {label}", release.n_items * 2) as advance:
-        for position, source, key, image_id, split, stored, texts in _with_texts(rows, 6):
-            if content.add(source, key, image_id, split, texts) != stored:
-                found.add(f"row {position} ({source}:{key}): its captions or keys are not those of the release")
+        for position, named, stored, digest in (_sft_rows if release.kind == "sft" else _image_rows)(lake, release):
+            if content.add_digest(digest) != stored:
+                found.add(f"row {position} ({named}): {_DIFFERS[release.kind]} are not those of the release")
             advance(1)
         if content.rows != release.n_items or content.hexdigest() != release.content_sha256:
             found.add(f"the content hash of {content.rows:,} rows is not the release's {release.content_sha256}")
@@ -260,6 +286,23 @@ def verify_release(lake: Lake, label: str) -> Verification:
                 found.add(problem)
             advance(len(image_ids))
     return Verification(label, content.rows, n_pictures, release.content_sha256, found.count, found.first)
+
+
+_DIFFERS = {"images": "its captions or keys", "sft": "its turns or its picture"}
+
+
+def _image_rows(lake: Lake, release: Release) -> Iterator[tuple[int, str, str, str]]:
+    """(position, what it is, its hash as stored, and as it is now) of each row of a release of images."""
+    query = files("captionlake.lake").joinpath("sql/verify_rows.sql").read_text()
+    rows = lake.connection.cursor().execute(query, {"name": release.name, "version": release.version})
+    for position, source, key, image_id, split, stored, texts in _with_texts(rows, 6):
+        yield position, f"{source}:{key}", stored, row_hash(source, key, image_id, split, texts)
+
+
+def _sft_rows(lake: Lake, release: Release) -> Iterator[tuple[int, str, str, str]]:
+    """As ``_image_rows``, of a release of conversations; ``gone`` in the place of the hash of one that is."""
+    query = files("captionlake.lake").joinpath("sql/verify_sft_rows.sql").read_text()
+    return fetched(lake.connection.cursor().execute(query, {"name": release.name, "version": release.version}))
 
 
 class _Problems:
@@ -276,7 +319,7 @@ class _Problems:
 def _release_pictures(lake: Lake, release: Release) -> Iterator[list[str]]:
     cursor: Any = lake.connection.cursor().execute(
         'SELECT DISTINCT i.shard, i."row", r.image_id FROM lake.release_items r LEFT JOIN lake.images i USING (image_id) '
-        "WHERE r.name = ? AND r.version = ? ORDER BY ALL",
+        "WHERE r.name = ? AND r.version = ? AND r.image_id IS NOT NULL ORDER BY ALL",
         [release.name, release.version],
     )
     while chunk := cursor.fetchmany(_CHUNK):

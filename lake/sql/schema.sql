@@ -48,7 +48,8 @@ CREATE TABLE IF NOT EXISTS caption_scores (
 );
 
 CREATE TABLE IF NOT EXISTS conversations (
-    conversation_id VARCHAR NOT NULL, image_ids VARCHAR[] NOT NULL, turns JSON NOT NULL, origin VARCHAR, caption_id VARCHAR
+    conversation_id VARCHAR NOT NULL, image_ids VARCHAR[] NOT NULL, turns JSON NOT NULL, origin VARCHAR, caption_id VARCHAR,
+    image_paths VARCHAR[], record JSON
 );
 
 CREATE TABLE IF NOT EXISTS releases (
@@ -85,3 +86,7 @@ CREATE TABLE IF NOT EXISTS runs (
     run_id VARCHAR NOT NULL, step VARCHAR NOT NULL, target VARCHAR, detail JSON, counts JSON, versions JSON,
     seconds DOUBLE NOT NULL, created_at TIMESTAMPTZ NOT NULL
 );
+
+-- Columns that came after the first lakes of this version.
+ALTER TABLE conversations ADD COLUMN IF NOT EXISTS image_paths VARCHAR[];
+ALTER TABLE conversations ADD COLUMN IF NOT EXISTS record JSON;

@@ -1,0 +1,1 @@
+../../mix_command.py

@@ -1,0 +1,1 @@
+../../mix_recipe.py

@@ -1,0 +1,1 @@
+"""Releases and conversations in the forms that others read."""

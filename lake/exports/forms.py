@@ -1,0 +1,76 @@
+"""The forms of a release, by name, for releases of images and of conversations."""
+
+import shutil
+import uuid
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from captionlake.errors import CaptionlakeError
+from captionlake.lake.export import ExportCounts, export_parquet
+from captionlake.lake.exports.json_files import RECORD, write_json
+from captionlake.lake.exports.sft_parquet import write_sft_parquet
+from captionlake.lake.exports.webdataset import write_webdataset
+from captionlake.lake.lake import Lake
+from captionlake.lake.releases import Release, find_release
+from captionlake.lake.sft.paths import path_query
+
+# The one prompt of ShareGPT4V's pre-training; captions of a release carry no question of their own.
+QUESTION = "Analyze the image in a comprehensive and detailed manner"
+
+
+def export_release(lake: Lake, label: str, form: str, folder: Path) -> ExportCounts:
+    """Write a release in one of the forms ``parquet``, ``webdataset``, ``sharegpt4v-json`` and ``llava-json``.
+
+    The folder appears whole or not at all.
+    """
+    release = find_release(lake, label)
+    if form == "parquet" and release.kind == "images":
+        return export_parquet(lake, label, folder)
+    writers: dict[str, Callable[[Path], ExportCounts]] = {
+        "parquet": lambda staging: write_sft_parquet(lake, *record_query(release), staging),
+        "webdataset": lambda staging: write_webdataset(lake, release, *record_query(release), staging),
+        "sharegpt4v-json": lambda staging: _json(lake, release, form, staging),
+        "llava-json": lambda staging: _json(lake, release, form, staging),
+    }
+    folder = folder.expanduser().absolute()
+    if folder.exists():
+        raise CaptionlakeError(f"{folder} is there already: remove it, or export into a new folder")
+    staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        staging.mkdir(parents=True)
+        counts = writers[form](staging)
+        staging.rename(folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    written = [path for path in folder.rglob("*") if path.is_file()]
+    counts.files, counts.n_bytes = len(written), sum(path.stat().st_size for path in written)
+    return counts
+
+
+def _json(lake: Lake, release: Release, form: str, folder: Path) -> ExportCounts:
+    query, given = record_query(release, bare_lcs=form == "llava-json")
+    query = f"SELECT * FROM ({query}) WHERE record IS NOT NULL" if release.kind == "images" else query
+    rows = int(lake.connection.cursor().execute(f"SELECT count(*) FROM ({query})", given).fetchall()[0][0])
+    if release.kind == "sft" and rows != release.n_items:
+        raise CaptionlakeError(f"only {rows:,} of {release.n_items:,} rows are there: run  captionlake release verify")
+    write_json(lake, query, given, folder / f"{release.name}-{release.version}.json", rows)
+    return ExportCounts(rows=rows)
+
+
+def record_query(release: Release, *, bare_lcs: bool = False) -> tuple[str, dict[str, Any]]:
+    """SQL for (position, ordinal, path, record) of a release's rows, and its parameters. Of images, a row a caption.
+
+    ``bare_lcs``: pictures of LCS by the paths of LLaVA's own list, ``00453/004539375.jpg``.
+    """
+    name = "export_conversations" if release.kind == "sft" else "export_records"
+    text = files("captionlake.lake").joinpath(f"sql/{name}.sql").read_text()
+    texts = {":snapshot": str(release.snapshot_id), ":record": RECORD, ":path": path_query()}
+    for key, value in texts.items():
+        text = text.replace(key, value)
+    given: dict[str, Any] = {"name": release.name, "version": release.version}
+    if release.kind == "images":
+        given |= {"question": f"<image>\n{QUESTION}", "bare": bare_lcs}
+    return text, given

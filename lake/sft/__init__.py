@@ -1,0 +1,1 @@
+"""Conversations for fine-tuning: files in, releases of kind ``sft``, and their rows in order."""
