@@ -1,73 +1,40 @@
-"""The words of all captions as a full-text index (SQLite FTS5) in the lake's cache: derived, made and mended when asked for.
+"""The words of all captions as a full-text index (tantivy) in the lake's cache: derived, made and mended when asked for.
 
 It holds the texts too: to find some of a million texts in the lake's Parquet takes seconds, as all must be unpacked.
 """
 
+import json
 import logging
 import re
-import sqlite3
+import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
+import duckdb
 from filelock import FileLock
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.cache import cache_folder
+from captionlake.lake.durable import replace_text
 from captionlake.lake.progress import progress
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 2
+_FORMAT = 3
 _ROWS = 8192  # read at one time
+_HEAP = 256 * 2**20  # bytes of postings in memory
+_STATE = "state.json"
 _TERM = re.compile(r'"[^"]*"?|[^\s"]+')
-_SCHEMA = """
-CREATE TABLE state (format INTEGER, snapshot INTEGER, n INTEGER, fingerprint TEXT);
-CREATE TABLE ids (docid INTEGER PRIMARY KEY, caption_id TEXT NOT NULL, image_id TEXT NOT NULL);
-CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = 'porter unicode61 remove_diacritics 2');
-"""
-_State = tuple[int, int, str]  # snapshot, number of captions, fingerprint of their ids
 
 
 def index_path(lake: Path) -> Path:
-    """Where the index is kept."""
-    return cache_folder(lake) / "captions.sqlite"
-
-
-def match_query(text: str) -> str:
-    """A search as FTS5 takes it: all words, ``"a phrase"`` as it stands, ``begin*``; nothing else has a meaning.
-
-    Raises where there is no letter and no digit in it.
-    """
-    terms = []
-    for term in _TERM.findall(text.replace("\0", " ")):
-        prefix = not term.startswith('"') and term.endswith("*")
-        if any(character.isalnum() for character in term):
-            terms.append(f'"{term.strip(chr(34) + "*")}"{"*" if prefix else ""}')
-    if not terms:
-        raise CaptionlakeError("the search has no word: give words that stand in a caption")
-    return " AND ".join(terms)
-
-
-@contextmanager
-def caption_index(lake: Lake) -> Iterator["CaptionIndex"]:
-    """The index of the captions at the newest snapshot.
-
-    New captions are added; when some are gone, or the file is not whole, all is made anew.
-    """
-    path = index_path(lake.path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        snapshot = lake.snapshot()
-        state = _read_state(path)
-        if state is None or state[0] != snapshot:
-            _bring_up(lake, path, snapshot, state)
-    with closing(sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True, timeout=20)) as database:
-        yield CaptionIndex(database)
+    """The folder in which the index is kept."""
+    return cache_folder(lake) / "captions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,94 +47,157 @@ class FoundCaption:
     score: float
 
 
-class CaptionIndex:
-    """An index that is open."""
+@contextmanager
+def caption_index(lake: Lake) -> Iterator["CaptionIndex"]:
+    """The index of the captions at the newest snapshot.
 
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
+    Captions that are new since it was made are added, others that are gone leave it; where its files are not whole, or the snapshot
+    that it was made of is gone, all is made anew.
+    """
+    path = index_path(lake.path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        snapshot = lake.snapshot()
+        state = _read_state(path)
+        if state != snapshot:
+            _bring_up(lake, path, snapshot, state)
+        index = CaptionIndex(path, snapshot)
+    yield index
+
+
+class CaptionIndex:
+    """An index that is open, of the captions at ``snapshot``."""
+
+    def __init__(self, path: Path, snapshot: int) -> None:
+        self.snapshot = snapshot
+        self._analyzer = _analyzer(stem=True)
+        self._plain = _analyzer(stem=False)
+        self._index = _open(path)
+        self._schema = self._index.schema
+        self._searcher = self._index.searcher()
 
     def best(self, text: str, limit: int, offset: int = 0) -> list[FoundCaption]:
         """Captions with all the words, the best first."""
-        query = (
-            "SELECT caption_id, image_id, text, -score "
-            "FROM (SELECT rowid AS docid, text, rank AS score FROM words WHERE words MATCH ? ORDER BY rank LIMIT ? OFFSET ?) "
-            "JOIN ids USING (docid) ORDER BY score, caption_id"
-        )
-        return [FoundCaption(*row) for row in self._database.execute(query, [match_query(text), limit, offset])]
+        found = self._searcher.search(self._query(text), limit, count=False, offset=offset).hits
+        hits = []
+        for score, address in found:
+            one = self._searcher.doc(address)
+            image_id = bytes(one.get_first("image_id")).decode()
+            hits.append(FoundCaption(one.get_first("caption_id"), image_id, one.get_first("words"), score))
+        return sorted(hits, key=lambda hit: (-hit.score, hit.caption_id))
+
+    def count(self, text: str) -> int:
+        """How many captions have all the words."""
+        return int(self._searcher.search(self._query(text), 1, count=True).count)
+
+    def _query(self, text: str) -> Any:
+        """All words, ``"a phrase"`` as it stands, ``begin*``; nothing else has a meaning. Raises where there is no word."""
+        from tantivy import Occur, Query
+
+        parts = []
+        for term in _TERM.findall(text):
+            begins = not term.startswith('"') and term.endswith("*")
+            words = (self._plain if begins else self._analyzer).analyze(term)
+            if begins and words:
+                parts.append(Query.regex_query(self._schema, "whole", f"{words.pop()}.*"))  # letters and digits alone
+                words = self._analyzer.analyze(" ".join(words))
+            if len(words) > 1:
+                parts.append(Query.phrase_query(self._schema, "words", words))
+            elif words:
+                parts.append(Query.term_query(self._schema, "words", words[0]))
+        if not parts:
+            raise CaptionlakeError("the search has no word: give words that stand in a caption")
+        return Query.boolean_query([(Occur.Must, part) for part in parts])
 
 
-def _quoted(path: Path) -> str:
-    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+def _analyzer(*, stem: bool) -> Any:
+    from tantivy import Filter, TextAnalyzerBuilder, Tokenizer
+
+    made = TextAnalyzerBuilder(Tokenizer.simple()).filter(Filter.remove_long(120)).filter(Filter.lowercase())
+    made = made.filter(Filter.ascii_fold())
+    return (made.filter(Filter.stemmer("english")) if stem else made).build()
 
 
-def _read_state(path: Path) -> _State | None:
-    if not path.is_file():
-        return None
+def _open(path: Path) -> Any:
+    """The index in a folder, made there if it is not."""
+    from tantivy import Index, SchemaBuilder
+
+    fields = SchemaBuilder()
+    fields.add_text_field("caption_id", stored=True, tokenizer_name="raw", index_option="basic")
+    fields.add_bytes_field("image_id", stored=True)
+    fields.add_text_field("words", stored=True, tokenizer_name="stemmed", index_option="position")
+    fields.add_text_field("whole", tokenizer_name="whole", index_option="basic")
+    index = Index(fields.build(), path=str(path))
+    index.register_tokenizer("stemmed", _analyzer(stem=True))
+    index.register_tokenizer("whole", _analyzer(stem=False))
+    return index
+
+
+def _read_state(path: Path) -> int | None:
+    """The snapshot that an index is of; None where there is none, or where its files are not those that were written."""
     try:
-        with closing(sqlite3.connect(path, timeout=20)) as database:
-            row = database.execute("SELECT snapshot, n, fingerprint, format FROM state").fetchone()
-    except sqlite3.DatabaseError as error:
+        state = json.loads((path / _STATE).read_bytes())
+        whole = state["format"] == _FORMAT and all(
+            (path / name).stat().st_size == size for name, size in state["files"].items()
+        )
+        return int(state["snapshot"]) if whole else None
+    except (OSError, ValueError, TypeError, KeyError) as error:
         log.debug("no index of captions in %s: %s", path, error)
         return None
-    return (int(row[0]), int(row[1]), str(row[2])) if row and row[3] == _FORMAT else None
 
 
-def _bring_up(lake: Lake, path: Path, snapshot: int, state: _State | None) -> None:
+def _note(path: Path, snapshot: int) -> None:
+    sizes = {
+        file.name: file.stat().st_size for file in path.iterdir() if file.suffix != ".lock" and file.name != _STATE
+    }
+    replace_text(path / _STATE, json.dumps({"format": _FORMAT, "snapshot": snapshot, "files": sizes}))
+
+
+def _bring_up(lake: Lake, path: Path, snapshot: int, then: int | None) -> None:
     """Let the index hold the captions at a snapshot."""
-    table = f"lake.captions AS made AT (VERSION => {snapshot:d})"
-    ((n, mixed),) = lake.rows(f"SELECT count(*), bit_xor(md5_number(caption_id)) FROM {table}")
-    now: _State = (snapshot, int(n), f"{int(mixed or 0):032x}")
-    if state is not None:
+    now = f"lake.captions AT (VERSION => {snapshot:d})"
+    if then is not None:
         try:
-            if state[1:] == now[1:] or _append(lake, path, table, now):
-                _note(path, now)
-                return
-        except sqlite3.DatabaseError as error:
-            log.debug("the index of captions in %s is broken: %s", path, error)
+            before = f"SELECT caption_id FROM lake.captions AT (VERSION => {then:d})"
+            gone = [key for (key,) in lake.rows(f"{before} EXCEPT SELECT caption_id FROM {now}")]
+            _write(lake, path, f"FROM {now} WHERE caption_id NOT IN ({before})", gone, again=True)
+            _note(path, snapshot)
+            return
+        except (duckdb.Error, ValueError, OSError) as error:
+            log.debug("the index of captions in %s is made anew: %s", path, error)
     draft = path.with_name(f"captions-{uuid.uuid4().hex[:12]}.draft")
-    for old in path.parent.glob("captions-*.draft*"):
-        old.unlink()
-    with closing(sqlite3.connect(draft)) as database:
-        database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _SCHEMA)
-        _add(lake, database, f"SELECT caption_id, image_id, text FROM {table}", 0, now[1])
-        _set(database, now)
-        database.commit()
-        database.execute("PRAGMA synchronous = FULL")
-    draft.replace(path)
+    for old in path.parent.glob("captions-*.draft"):
+        shutil.rmtree(old)
+    draft.mkdir()
+    _write(lake, draft, f"FROM {now}", [], again=False)
+    _note(draft, snapshot)
+    _remove(path)
+    draft.rename(path)
 
 
-def _append(lake: Lake, path: Path, table: str, now: _State) -> bool:
-    """Add new captions in one transaction; False, and nothing done, where known ones are gone from the lake."""
-    with closing(sqlite3.connect(path, timeout=20)) as database:
-        known = [key for (key,) in database.execute("SELECT caption_id FROM ids ORDER BY docid")]
-        new = f"FROM {table} WHERE NOT EXISTS (SELECT 1 FROM _known WHERE _known.caption_id = made.caption_id)"
-        with lake.registered(_known=pa.table({"caption_id": pa.array(known, pa.string())})):
-            if len(known) + int(lake.value(f"SELECT count(*) {new}")) != now[1]:
-                return False
-            last = database.execute("SELECT coalesce(max(docid), 0) FROM ids").fetchone()[0]
-            _add(lake, database, f"SELECT caption_id, image_id, text {new}", int(last), now[1] - len(known))
-        _set(database, now)
-        database.commit()
-    return True
+def _write(lake: Lake, path: Path, query: str, gone: list[str], *, again: bool) -> None:
+    """Add the captions of a query, in the place of the same ones where they may be there ``again``, and take out those gone."""
+    from tantivy import Document
 
-
-def _note(path: Path, now: _State) -> None:
-    with closing(sqlite3.connect(path, timeout=20)) as database:
-        _set(database, now)
-        database.commit()
-
-
-def _set(database: sqlite3.Connection, now: _State) -> None:
-    database.execute("DELETE FROM state")
-    database.execute("INSERT INTO state (snapshot, n, fingerprint, format) VALUES (?, ?, ?, ?)", [*now, _FORMAT])
-
-
-def _add(lake: Lake, database: sqlite3.Connection, query: str, last: int, total: int) -> None:
+    total = int(lake.value(f"SELECT count(*) {query}"))
+    if not total and not gone and again:
+        return
+    writer = _open(path).writer(_HEAP)
+    for key in gone:
+        writer.delete_documents_by_term("caption_id", key)
     with progress("index captions", total) as advance:
-        for batch in lake.connection.execute(query).to_arrow_reader(_ROWS):
-            keys, pictures, texts = (column.to_pylist() for column in batch.columns)
-            numbers = range(last + 1, last + 1 + len(keys))
-            database.executemany("INSERT INTO ids VALUES (?, ?, ?)", zip(numbers, keys, pictures, strict=True))
-            database.executemany("INSERT INTO words (rowid, text) VALUES (?, ?)", zip(numbers, texts, strict=True))
-            last += len(keys)
-            advance(len(keys))
+        for batch in lake.connection.execute(f"SELECT caption_id, image_id, text {query}").to_arrow_reader(_ROWS):
+            for caption_id, image_id, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                if again:
+                    writer.delete_documents_by_term("caption_id", caption_id)
+                writer.add_document(Document(caption_id=caption_id, image_id=image_id.encode(), words=text, whole=text))
+            advance(len(batch))
+    writer.commit()
+    writer.wait_merging_threads()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from captionlake.curation.candidates import PREDICATE_TABLES
 from captionlake.curation.caption_index import FoundCaption, caption_index
 from captionlake.curation.known_model import known_model
 from captionlake.curation.nearest import nearest
+from captionlake.curation.picture_list import picture_list
 from captionlake.curation.vector_cache import CachedVectors, cached_vectors
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
@@ -71,7 +72,7 @@ def search_text(lake: Lake, text: str, *, limit: int = 20, scope: Scope | None =
                 break
             offset, size = offset + size, size * _AT_ONCE
     best = sorted(found, key=lambda caption: (-caption.score, caption.caption_id))[:limit]
-    shown = _shown(lake, [caption.image_id for caption in best])
+    shown = _shown(lake, [caption.image_id for caption in best], index.snapshot)
     kept = [caption for caption in best if caption.image_id in shown]  # the others were taken down just now
     return [
         replace(shown[one.image_id], rank=rank, score=one.score, caption_id=one.caption_id, text=one.text)
@@ -170,15 +171,10 @@ def _in_scope(lake: Lake, found: list[FoundCaption], scope: Scope | None, allowe
     return [one for one in found if one.caption_id in good]
 
 
-def _shown(lake: Lake, ids: list[str]) -> dict[str, Hit]:
+def _shown(lake: Lake, ids: list[str], snapshot: int | None = None) -> dict[str, Hit]:
     """What a hit says of each picture, without rank and score."""
-    query = (
-        "SELECT image_id, source, source_key, collection, width, height FROM images SEMI JOIN _hits USING (image_id) "
-        "QUALIFY row_number() OVER (PARTITION BY image_id ORDER BY source, source_key) = 1"
-    )
-    names = ("image_id", "source", "source_key", "collection", "width", "height")
-    with lake.registered(_hits=pa.table({"image_id": pa.array(ids, pa.string())})):
-        return {row[0]: Hit(rank=0, score=0.0, **dict(zip(names, row, strict=True))) for row in lake.rows(query)}
+    found = picture_list(lake, snapshot).find(ids)
+    return {image_id: Hit(rank=0, score=0.0, image_id=image_id, **row) for image_id, row in found.items()}
 
 
 def _vector_of(lake: Lake, vectors: CachedVectors, like: str, model: "Encoder | None") -> npt.NDArray[np.float32]:

@@ -23,7 +23,7 @@ from captionlake.curation.similarity import embedded_set
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.cache import cache_folder
-from captionlake.lake.durable import sync_folder
+from captionlake.lake.durable import replace_text
 from captionlake.lake.progress import progress
 
 log = logging.getLogger(__name__)
@@ -195,13 +195,7 @@ def _copied(lake: Lake, path: Path, query: str, state: _State, n: int) -> _State
 
 def _place_state(folder: Path, state: _State) -> None:
     """Let ``state`` count, and remove the files of states before it; who has them mapped keeps them."""
-    draft = folder / "state.draft"
-    with draft.open("w") as file:
-        file.write(json.dumps(asdict(state)))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(folder / "state.json")
-    sync_folder(folder)
+    replace_text(folder / "state.json", json.dumps(asdict(state)))
     for path in folder.iterdir():
         if path.suffix in (".f32", ".ids") and path.stem != Path(state.file).stem:
             path.unlink(missing_ok=True)
