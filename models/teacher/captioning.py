@@ -5,7 +5,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -28,7 +28,7 @@ from captionlake.models.teacher.batches import Batches
 from captionlake.models.teacher.budget import Budget, BudgetReached
 from captionlake.models.teacher.caption_run import CaptioningStopped, CaptionRun
 from captionlake.models.teacher.caption_table import commit_files
-from captionlake.models.teacher.pending import Asked, Estimate, Pending, Rows, survey
+from captionlake.models.teacher.pending import Asked, Estimate, Pending, Row, survey
 from captionlake.models.teacher.prices import price_of
 from captionlake.models.teacher.request import canonical
 from captionlake.models.teacher.spool import spool_files, spool_lock, spool_name
@@ -37,13 +37,20 @@ from captionlake.models.teacher.teacher_config import TeacherConfig
 log = logging.getLogger(__name__)
 
 
-def estimate(lake: Lake, rows: Rows, config: TeacherConfig, prompts: PromptSet | str | Path) -> Estimate:
+def estimate(
+    lake: Lake, rows: pa.Table | Iterable[Row], config: TeacherConfig, prompts: PromptSet | str | Path
+) -> Estimate:
     """How many captions are missing and what they would cost. Asks nothing of the endpoint, and needs no key."""
     return survey(lake, _table(rows), Asked.of(config, _prompts(prompts)), price_of(config))
 
 
 def caption(
-    lake: Lake, rows: Rows, config: TeacherConfig, prompts: PromptSet | str | Path, *, redo: bool = False
+    lake: Lake,
+    rows: pa.Table | Iterable[Row],
+    config: TeacherConfig,
+    prompts: PromptSet | str | Path,
+    *,
+    redo: bool = False,
 ) -> CaptionRun:
     """Caption each picture of ``rows`` (as ``rows_to_caption`` gives them, in their order) that has no caption of this key yet.
 
@@ -143,7 +150,7 @@ def _prompts(prompts: PromptSet | str | Path) -> PromptSet:
     return prompts if isinstance(prompts, PromptSet) else PromptSet.read(prompts)
 
 
-def _table(rows: Rows) -> pa.Table | Sequence[Mapping[str, Any]]:
+def _table(rows: pa.Table | Iterable[Row]) -> pa.Table | Sequence[Row]:
     return rows if isinstance(rows, pa.Table | Sequence) else list(rows)
 
 

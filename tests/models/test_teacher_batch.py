@@ -133,6 +133,7 @@ def test_a_run_that_ends_anywhere_pays_once(
     lake: Lake, photographed: Photographed, teacher: Teacher, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """Ended as by a kill: at that moment an exception leaves all that is on the disk as it is."""
+    from captionlake.models.teacher import batch_state
     from captionlake.models.teacher import batches as module
 
     rows = photographed(6)
@@ -147,7 +148,7 @@ def test_a_run_that_ends_anywhere_pays_once(
             patch.setattr(module, "commit_lines", end)
         elif moment.startswith("after"):
             wanted = "uploaded" if moment == "after files" else "submitted"
-            noted = module.note
+            noted = batch_state.note
 
             def note(lake: Lake, batch: Any, **changes: Any) -> Any:
                 return end() if changes.get("state") == wanted else noted(lake, batch, **changes)
