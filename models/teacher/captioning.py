@@ -5,9 +5,9 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -66,9 +66,10 @@ def caption(
     rows = _table(rows) if config.max_cost_usd is not None else rows
     run = CaptionRun(config.captions_by, config.mode)
     spool = lake.path / "spool"
-    with spool_lock(spool, config.captions_by), _redone(spool, config, told, redo) as again:
+    with spool_lock(spool, config.captions_by):
+        anew = _redo_file(spool, config, told) if redo else None
         run.recovered = commit_files(lake, spool_files(spool, config.captions_by))
-        asked = Asked.of(config, told, again)
+        asked = Asked.of(config, told, anew.read_text() if anew is not None else None)
         expected = None
         if isinstance(rows, pa.Table | Sequence):
             expected = survey(lake, rows, asked, price)
@@ -90,6 +91,8 @@ def caption(
                 _note(lake, run, asked)
             _raise(work.stopped, run, config, expected)
         _note(lake, run, asked)
+        if anew is not None and not run.waiting:
+            anew.unlink()
     return run
 
 
@@ -165,12 +168,8 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
         thread.submit(asyncio.run, work).result()
 
 
-@contextmanager
-def _redone(spool: Path, config: TeacherConfig, prompts: PromptSet, redo: bool) -> Iterator[str | None]:
-    """A name for captions that are made anew; the same one until a run of it came to its end."""
-    if not redo:
-        yield None
-        return
+def _redo_file(spool: Path, config: TeacherConfig, prompts: PromptSet) -> Path:
+    """A file with a name for captions that are made anew; it stays, and so does the name, until all of them are there."""
     scope = sha256(canonical([prompts.id, prompts.version, config.params()]).encode()).hexdigest()[:12]
     path = spool / f"{spool_name(config.captions_by)}-{scope}.redo"
     if not path.exists():
@@ -178,5 +177,4 @@ def _redone(spool: Path, config: TeacherConfig, prompts: PromptSet, redo: bool) 
         beside.write_text(uuid.uuid4().hex[:12])
         beside.rename(path)
         sync_folder(spool)
-    yield path.read_text()
-    path.unlink()
+    return path
