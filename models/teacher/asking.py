@@ -5,8 +5,6 @@ Only the thread ``lake`` touches the lake's tables, only the event loop the coun
 
 import asyncio
 import logging
-import signal
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +12,11 @@ from typing import Any
 
 from captionlake.lake import Lake
 from captionlake.models.teacher.budget import Budget
+from captionlake.models.teacher.caption_line import spool_line, told
 from captionlake.models.teacher.caption_run import CaptionRun
 from captionlake.models.teacher.caption_table import commit_files
 from captionlake.models.teacher.endpoint import Endpoint
+from captionlake.models.teacher.interrupts import Interrupts
 from captionlake.models.teacher.outcome import AGAIN, STOPS, UNKNOWN_COST, NoCaption, Outcome, Reply
 from captionlake.models.teacher.pace import Pace, back_off
 from captionlake.models.teacher.pending import Asked, Pending
@@ -74,7 +74,7 @@ class Asking:
         self._workers = [asyncio.create_task(self._work()) for _ in range(n_workers)]
         committer = asyncio.create_task(self._commit_now_and_then())
         try:
-            with _Interrupts(self):
+            with Interrupts(self.interrupt):
                 await asyncio.gather(self._feeder, *self._workers, return_exceptions=True)
         except asyncio.CancelledError:
             self._cancel(every=True)
@@ -256,48 +256,3 @@ def _current() -> "asyncio.Task[Any] | None":
         return asyncio.current_task()
     except RuntimeError:
         return None
-
-
-def spool_line(asked: Asked, caption_id: str, image_id: str, prompt_id: str, prompt_sha256: str) -> Line:
-    """A caption's key as it stands in the spool."""
-    return {
-        "caption_id": caption_id,
-        "image_id": image_id,
-        "producer": asked.config.captions_by,
-        "prompt_id": prompt_id,
-        "prompt_sha256": prompt_sha256,
-        "params": asked.params,
-    }
-
-
-def told(reply: Reply, cost: float | None) -> Line:
-    """What a reply adds to it."""
-    return {
-        "text": reply.text,
-        "producer_revision": reply.revision,
-        "input_tokens": reply.usage.input_tokens if reply.usage else None,
-        "output_tokens": reply.usage.output_tokens if reply.usage else None,
-        "cost_usd": cost,
-        "finish_reason": reply.finish_reason,
-        "created_at": time.time(),
-    }
-
-
-class _Interrupts:
-    """Ctrl-C goes to the run inside the ``with``, where it runs in the main thread."""
-
-    def __init__(self, asking: Asking) -> None:
-        self._asking = asking
-        self._set = False
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            try:
-                asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._asking.interrupt)
-                self._set = True
-            except (NotImplementedError, ValueError):
-                log.debug("this event loop takes no signal handlers")
-
-    def __exit__(self, *_: object) -> None:
-        if self._set:
-            asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)

@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
-from captionlake.models.teacher.asking import spool_line, told
 from captionlake.models.teacher.batch_state import Batch, forget, my_batches, note
 from captionlake.models.teacher.budget import Budget, BudgetReached
+from captionlake.models.teacher.caption_line import spool_line, told
 from captionlake.models.teacher.caption_run import CaptionRun
 from captionlake.models.teacher.caption_table import commit_lines
 from captionlake.models.teacher.endpoint import Endpoint

@@ -5,9 +5,9 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -28,7 +28,7 @@ from captionlake.models.teacher.batches import Batches
 from captionlake.models.teacher.budget import Budget, BudgetReached
 from captionlake.models.teacher.caption_run import CaptioningStopped, CaptionRun
 from captionlake.models.teacher.caption_table import commit_files
-from captionlake.models.teacher.pending import Asked, Estimate, Pending, Rows, survey
+from captionlake.models.teacher.pending import Asked, Estimate, Pending, Row, survey
 from captionlake.models.teacher.prices import price_of
 from captionlake.models.teacher.request import canonical
 from captionlake.models.teacher.spool import spool_files, spool_lock, spool_name
@@ -37,13 +37,20 @@ from captionlake.models.teacher.teacher_config import TeacherConfig
 log = logging.getLogger(__name__)
 
 
-def estimate(lake: Lake, rows: Rows, config: TeacherConfig, prompts: PromptSet | str | Path) -> Estimate:
+def estimate(
+    lake: Lake, rows: pa.Table | Iterable[Row], config: TeacherConfig, prompts: PromptSet | str | Path
+) -> Estimate:
     """How many captions are missing and what they would cost. Asks nothing of the endpoint, and needs no key."""
     return survey(lake, _table(rows), Asked.of(config, _prompts(prompts)), price_of(config))
 
 
 def caption(
-    lake: Lake, rows: Rows, config: TeacherConfig, prompts: PromptSet | str | Path, *, redo: bool = False
+    lake: Lake,
+    rows: pa.Table | Iterable[Row],
+    config: TeacherConfig,
+    prompts: PromptSet | str | Path,
+    *,
+    redo: bool = False,
 ) -> CaptionRun:
     """Caption each picture of ``rows`` (as ``rows_to_caption`` gives them, in their order) that has no caption of this key yet.
 
@@ -59,9 +66,10 @@ def caption(
     rows = _table(rows) if config.max_cost_usd is not None else rows
     run = CaptionRun(config.captions_by, config.mode)
     spool = lake.path / "spool"
-    with spool_lock(spool, config.captions_by), _redone(spool, config, told, redo) as again:
+    with spool_lock(spool, config.captions_by):
+        anew = _redo_file(spool, config, told) if redo else None
         run.recovered = commit_files(lake, spool_files(spool, config.captions_by))
-        asked = Asked.of(config, told, again)
+        asked = Asked.of(config, told, anew.read_text() if anew is not None else None)
         expected = None
         if isinstance(rows, pa.Table | Sequence):
             expected = survey(lake, rows, asked, price)
@@ -83,6 +91,8 @@ def caption(
                 _note(lake, run, asked)
             _raise(work.stopped, run, config, expected)
         _note(lake, run, asked)
+        if anew is not None and not run.waiting:
+            anew.unlink()
     return run
 
 
@@ -143,7 +153,7 @@ def _prompts(prompts: PromptSet | str | Path) -> PromptSet:
     return prompts if isinstance(prompts, PromptSet) else PromptSet.read(prompts)
 
 
-def _table(rows: Rows) -> pa.Table | Sequence[Mapping[str, Any]]:
+def _table(rows: pa.Table | Iterable[Row]) -> pa.Table | Sequence[Row]:
     return rows if isinstance(rows, pa.Table | Sequence) else list(rows)
 
 
@@ -158,12 +168,8 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
         thread.submit(asyncio.run, work).result()
 
 
-@contextmanager
-def _redone(spool: Path, config: TeacherConfig, prompts: PromptSet, redo: bool) -> Iterator[str | None]:
-    """A name for captions that are made anew; the same one until a run of it came to its end."""
-    if not redo:
-        yield None
-        return
+def _redo_file(spool: Path, config: TeacherConfig, prompts: PromptSet) -> Path:
+    """A file with a name for captions that are made anew; it stays, and so does the name, until all of them are there."""
     scope = sha256(canonical([prompts.id, prompts.version, config.params()]).encode()).hexdigest()[:12]
     path = spool / f"{spool_name(config.captions_by)}-{scope}.redo"
     if not path.exists():
@@ -171,5 +177,4 @@ def _redone(spool: Path, config: TeacherConfig, prompts: PromptSet, redo: bool) 
         beside.write_text(uuid.uuid4().hex[:12])
         beside.rename(path)
         sync_folder(spool)
-    yield path.read_text()
-    path.unlink()
+    return path

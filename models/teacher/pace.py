@@ -86,8 +86,8 @@ class Pace:
                 room -= 1
 
     def succeeded(self) -> None:
-        """A request was answered: the window grows."""
-        if self.limit < self.most and self.in_flight >= int(self.limit) - 1:
+        """A request was answered: the window grows, if at least half of it is in use."""
+        if self.limit < self.most and 2 * self.in_flight >= self.limit:
             self.limit += 1.0 if self.limit < self._threshold else 1.0 / self.limit
             self.limit = min(self.limit, float(self.most))
 

@@ -16,7 +16,7 @@ from captionlake.models.teacher.prices import Price
 from captionlake.models.teacher.request import Wanted, canonical, input_tokens, wanted
 from captionlake.models.teacher.teacher_config import TeacherConfig
 
-Rows = pa.Table | Iterable[Mapping[str, Any]]
+Row = Mapping[str, Any]
 CHUNK = 5000
 
 
@@ -37,7 +37,9 @@ class Asked:
 class Pending:
     """Goes through the rows once. ``skip``: captions that are on their way already."""
 
-    def __init__(self, lake: Lake, rows: Rows, asked: Asked, skip: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, lake: Lake, rows: pa.Table | Iterable[Row], asked: Asked, skip: frozenset[str] = frozenset()
+    ) -> None:
         self._lake = lake
         self._rows = dictionaries(rows)
         self._asked = asked
@@ -84,7 +86,7 @@ def _with_place(one: Wanted, place: Mapping[str, Any]) -> Wanted:
     return replace(one, locator=one.locator or locator, width=place["width"], height=place["height"])
 
 
-def dictionaries(rows: Rows) -> Iterator[Mapping[str, Any]]:
+def dictionaries(rows: pa.Table | Iterable[Row]) -> Iterator[Row]:
     """Rows one by one, of a table without holding all of them as dictionaries."""
     if isinstance(rows, pa.Table):
         for batch in rows.to_batches(max_chunksize=CHUNK):
@@ -112,7 +114,7 @@ class Estimate:
     spent_usd: float
 
 
-def survey(lake: Lake, rows: pa.Table | Sequence[Mapping[str, Any]], asked: Asked, price: Price | None) -> Estimate:
+def survey(lake: Lake, rows: pa.Table | Sequence[Row], asked: Asked, price: Price | None) -> Estimate:
     """Go through all rows without asking for anything."""
     config = asked.config
     pending = Pending(lake, rows, asked)

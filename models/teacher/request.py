@@ -40,7 +40,7 @@ def caption_key(image_id: str, producer: str, prompt_sha256: str, params: str) -
 
 def wanted(row: Mapping[str, Any], prompt: Prompt, producer: str, params: str) -> Wanted:
     """The caption of a row; ``shard, row, offset, n_bytes`` and ``width, height`` are used where it has them."""
-    at = [row.get(name) for name in ("shard", "row", "offset", "n_bytes")]
+    at: list[Any] = [row.get(name) for name in ("shard", "row", "offset", "n_bytes")]
     return Wanted(
         caption_id=caption_key(row["image_id"], producer, prompt.sha256, params),
         image_id=row["image_id"],

@@ -239,7 +239,8 @@ class _Connection(asyncio.Protocol):
         batch = server.batches[id]
         if batch["status"] != "in_progress" or time.monotonic() < batch["due"]:
             return batch
-        good, bad = [], []
+        good: list[dict[str, Any]] = []
+        bad: list[dict[str, Any]] = []
         for number, line in enumerate(server.files[batch["input_file_id"]].splitlines()):
             asked = json.loads(line)
             picture = picture_of(asked["body"])

@@ -1,6 +1,7 @@
 """The teacher against a real server: what it captions, keys, counts and refuses to do twice."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pytest
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.models.prompts import PromptSet
-from captionlake.models.teacher import CaptioningStopped, TeacherConfig, caption, estimate
+from captionlake.models.teacher import CaptioningStopped, TeacherConfig, caption, estimate, rows_to_caption
 
 from .conftest import Photographed
 from .teacher_server import TeacherServer
@@ -128,6 +129,35 @@ def test_a_picture_that_is_damaged_or_absent(lake: Lake, photographed: Photograp
         run = caption(lake, rows, teacher(server.url), "sharegpt4v")
     assert run.captioned == 5 and run.failed == {"bad_picture": 2}
     assert any("restore the shard" in said for said in run.failures)
+
+
+def test_texts_of_the_source_reach_the_prompt(lake: Lake, photographed: Photographed, teacher: Teacher) -> None:
+    (row,) = photographed(1, collection="lcs-like", author="A. Body").to_pylist()
+    texts = [("human", "Seen by a person", 0), ("alt", "second", 1), ("alt", "first alt", 0)]
+    lines = [
+        {
+            "caption_id": text,
+            "image_id": row["image_id"],
+            "source": row["source"],
+            "source_key": row["source_key"],
+            "kind": kind,
+            "producer": "source",
+            "text": text,
+            "chars": 1,
+            "words": 1,
+            "params": f'{{"ordinal": {ordinal}}}',
+            "created_at": datetime.now(UTC),
+        }
+        for kind, text, ordinal in texts
+    ]
+    lake.append("captions", pa.Table.from_pylist(lines), ["caption_id"])
+    (found,) = rows_to_caption(lake).to_pylist()
+    assert (found["alt_text"], found["caption"], found["author"]) == ("first alt", "Seen by a person", "A. Body")
+    none = pa.table({"source": pa.array([], pa.string()), "source_key": pa.array([], pa.string())})
+    assert rows_to_caption(lake, none).num_rows == 0
+    with TeacherServer() as server:
+        caption(lake, rows_to_caption(lake), teacher(server.url), "sharegpt4v")
+        assert '"first alt".' in server.seen[0].body["messages"][0]["content"][0]["text"]
 
 
 def test_estimate_before_and_after(lake: Lake, photographed: Photographed, teacher: Teacher, prices: Path) -> None:

@@ -60,6 +60,19 @@ def test_days_later(lake: Lake, photographed: Photographed, teacher: Teacher) ->
     assert set(server.paid().values()) == {1}
 
 
+def test_a_redo_days_later(lake: Lake, photographed: Photographed, teacher: Teacher) -> None:
+    rows = photographed(4)
+    with TeacherServer() as server:
+        caption(lake, rows, teacher(server.url), "sharegpt4v")
+        server.batch_seconds = 1e6
+        config = teacher(server.url, batch_wait_s=0.0, **BATCH)
+        for _ in range(2):
+            assert caption(lake, rows, config, "sharegpt4v", redo=True).waiting == 4
+        server.batches["batch_0"]["due"] = 0.0
+        assert caption(lake, rows, config, "sharegpt4v", redo=True).captioned == 4
+        assert len(server.batches) == 1 and lake.value("SELECT count(*) FROM captions") == 8
+
+
 def test_replies_with_faults(lake: Lake, photographed: Photographed, teacher: Teacher) -> None:
     faults = {1: "policy", 2: "empty", 3: "500", 4: "expired", 5: "missing", 6: "length", 7: "invalid_line"}
     rows = photographed(12)
@@ -133,6 +146,7 @@ def test_a_run_that_ends_anywhere_pays_once(
     lake: Lake, photographed: Photographed, teacher: Teacher, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """Ended as by a kill: at that moment an exception leaves all that is on the disk as it is."""
+    from captionlake.models.teacher import batch_state
     from captionlake.models.teacher import batches as module
 
     rows = photographed(6)
@@ -147,7 +161,7 @@ def test_a_run_that_ends_anywhere_pays_once(
             patch.setattr(module, "commit_lines", end)
         elif moment.startswith("after"):
             wanted = "uploaded" if moment == "after files" else "submitted"
-            noted = module.note
+            noted = batch_state.note
 
             def note(lake: Lake, batch: Any, **changes: Any) -> Any:
                 return end() if changes.get("state") == wanted else noted(lake, batch, **changes)
