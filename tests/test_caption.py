@@ -1,7 +1,6 @@
 """``captionlake caption`` and the step of a recipe, against a server that counts requests: refused pictures give their place on."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from captionlake.lake import Lake
 from captionlake.lake.releases import verify_release
 from captionlake.recipe import RecipeError, load_recipe
 
-sys.path.insert(0, str(Path(__file__).parent / "models"))
-from teacher_server import TeacherServer
+from .models.teacher_server import TeacherServer
+
 
 GOOD = "A made-up caption, long enough for its collection. " + " ".join(
     f"It names thing number {n}." for n in range(12)

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captionlake.curation.cosine import exact_cosine
-from captionlake.curation.preview import thumbnail, write_preview
+from captionlake.curation.preview import write_preview
+from captionlake.lake.thumbnails import thumbnail
 from captionlake.curation.preview_sample import DEPTH, band_edges, sample_pairs
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake

@@ -144,9 +144,9 @@ def test_what_an_interrupted_append_left_is_written_over(lake: Lake, add_vectors
 _KILLED = """
 import os, signal, sys
 from captionlake.curation import vector_cache
-from captionlake.lake import Lake
+from captionlake.lake import Lake, durable
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)
-setattr(vector_cache, sys.argv[2], die)
+setattr(vector_cache if sys.argv[2].startswith("_") else durable, sys.argv[2], die)
 vector_cache.cached_vectors(Lake.open(sys.argv[1]), "m")
 """
 

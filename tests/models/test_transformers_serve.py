@@ -17,8 +17,8 @@ from captionlake.lake import Lake
 from captionlake.models.prompts import PromptSet
 from captionlake.models.teacher import TeacherConfig, caption
 
-sys.path.insert(0, str(Path(__file__).parent))
-from random_llava import save_random_llava
+from .random_llava import save_random_llava
+
 
 _START_SECONDS = 180
 
