@@ -72,8 +72,11 @@ _WORDS = (
 )
 
 
+LENGTH = 1  # texts are so many times as long
+
+
 def _text(rng: random.Random, words: int) -> str:
-    return " ".join(rng.choices(_WORDS, k=words)).capitalize() + "."
+    return " ".join(rng.choices(_WORDS, k=words * LENGTH)).capitalize() + "."
 
 
 def _turns(said: list[tuple[str, str]]) -> list[Row]:
