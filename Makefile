@@ -37,6 +37,7 @@ benchmarks: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/annotations.py
 	$(BIN)/python benchmarks/released.py
 	$(BIN)/python benchmarks/selection.py
+	$(BIN)/python benchmarks/mixes.py
 	$(BIN)/python benchmarks/join.py
 	$(BIN)/python benchmarks/join.py --curve
 
