@@ -84,10 +84,12 @@ def shorten(lake: Lake, drawn: Drawn, replace: Replace, name: str) -> tuple[Draw
     label = f"{replace.producer}/tr{replace.truncate}/{name}"
     config = TruncateConfig(producer=replace.producer, mean_chars=replace.truncate, at=replace.at, name=label)
     cap = find_cap((row[1] for row in drawn.rows), replace.truncate, replace.at)
-    made = [cut_row(row[:6], config, cap) for row in drawn.rows]
-    for at in range(0, len(made), _COMMIT_EVERY):
-        store(lake, made[at : at + _COMMIT_EVERY])
-    rows = [(short["caption_id"], short["text"], *row[2:]) for short, row in zip(made, drawn.rows, strict=True)]
+    rows: list[tuple[Any, ...]] = []
+    for at in range(0, len(drawn.rows), _COMMIT_EVERY):
+        part = drawn.rows[at : at + _COMMIT_EVERY]
+        made = [cut_row(row[:6], config, cap) for row in part]
+        store(lake, made)
+        rows += [(short["caption_id"], short["text"], *row[2:]) for short, row in zip(made, part, strict=True)]
     return Drawn(rows, drawn.quotas), {
         "producer": label,
         "cap": cap.chars,
@@ -98,24 +100,28 @@ def shorten(lake: Lake, drawn: Drawn, replace: Replace, name: str) -> tuple[Draw
 
 def converse(lake: Lake, drawn: Drawn, questions: Sequence[str], seed: int, name: str) -> list[str]:
     """Store the captions as conversations of origin ``name``, each with a question drawn by the seed; returns their ids in order."""
-    rows = []
-    for number, (caption_id, text, image_id, _, _, _, _, path) in enumerate(drawn.rows, 1):
-        digest = hashlib.sha256(f"{seed}:{caption_id}".encode()).digest()
-        question = questions[int.from_bytes(digest[:8]) % len(questions)]
-        stem = path.rpartition("/")[2]
-        turns = [{"from": "human", "value": question}, {"from": "gpt", "value": text}]
-        record = read_record({"id": stem.rpartition(".")[0] or stem, "image": path, "conversations": turns})
-        rows.append(
-            {
-                "conversation_id": conversation_id(name, number, record),
-                "image_ids": [image_id],
-                "turns": record.turns,
-                "origin": f"{name}:{number}",
-                "caption_id": caption_id,
-                "image_paths": record.image_paths,
-                "record": record.record,
-            }
-        )
-    for at in range(0, len(rows), _COMMIT_EVERY):
-        lake.append("conversations", pa.Table.from_pylist(rows[at : at + _COMMIT_EVERY], _ROWS), ["conversation_id"])
-    return [row["conversation_id"] for row in rows]
+    ids: list[str] = []
+    for at in range(0, len(drawn.rows), _COMMIT_EVERY):
+        part = drawn.rows[at : at + _COMMIT_EVERY]
+        rows = [_conversation(row, number, questions, seed, name) for number, row in enumerate(part, at + 1)]
+        lake.append("conversations", pa.Table.from_pylist(rows, _ROWS), ["conversation_id"])
+        ids += [row["conversation_id"] for row in rows]
+    return ids
+
+
+def _conversation(row: tuple[Any, ...], number: int, questions: Sequence[str], seed: int, name: str) -> dict[str, Any]:
+    caption_id, text, image_id, _, _, _, _, path = row
+    digest = hashlib.sha256(f"{seed}:{caption_id}".encode()).digest()
+    question = questions[int.from_bytes(digest[:8]) % len(questions)]
+    stem = path.rpartition("/")[2]
+    turns = [{"from": "human", "value": question}, {"from": "gpt", "value": text}]
+    record = read_record({"id": stem.rpartition(".")[0] or stem, "image": path, "conversations": turns})
+    return {
+        "conversation_id": conversation_id(name, number, record),
+        "image_ids": [image_id],
+        "turns": record.turns,
+        "origin": f"{name}:{number}",
+        "caption_id": caption_id,
+        "image_paths": record.image_paths,
+        "record": record.record,
+    }

@@ -109,7 +109,7 @@ def _items(lake: Lake, config: MixConfig, base: str, detail: Detail, ids: list[s
     frame = lake.sql(f"SELECT {ROW_OF} AS row, conversation_id FROM conversations WHERE {of_origin(base)}").pl()
     if config.replace is not None:
         frame = frame.filter(~pl.col("conversation_id").is_in(detail.conversation_ids))
-        last = max([*detail.rows, *frame["row"].to_list()])
+        last = max(frame.select(pl.max("row")).item() or 0, *detail.rows)
         places = [*detail.rows[: len(ids)], *range(last + 1, last + 1 + len(ids) - len(detail.rows))]
         put = pl.DataFrame(
             {"row": places, "conversation_id": ids}, schema={"row": pl.Int64, "conversation_id": pl.String}

@@ -53,11 +53,9 @@ def export_release(lake: Lake, label: str, form: str, folder: Path) -> ExportCou
 def _json(lake: Lake, release: Release, form: str, folder: Path) -> ExportCounts:
     query, given = record_query(release, bare_lcs=form == "llava-json")
     query = f"SELECT * FROM ({query}) WHERE record IS NOT NULL" if release.kind == "images" else query
-    rows = int(lake.connection.cursor().execute(f"SELECT count(*) FROM ({query})", given).fetchall()[0][0])
-    if release.kind == "sft" and rows != release.n_items:
-        raise CaptionlakeError(f"only {rows:,} of {release.n_items:,} rows are there: run  captionlake release verify")
-    write_json(lake, query, given, folder / f"{release.name}-{release.version}.json", rows)
-    return ExportCounts(rows=rows)
+    path = folder / f"{release.name}-{release.version}.json"
+    written = write_json(lake, query, given, path, release.n_items if release.kind == "sft" else None)
+    return ExportCounts(rows=written.rows)
 
 
 def record_query(release: Release, *, bare_lcs: bool = False) -> tuple[str, dict[str, Any]]:

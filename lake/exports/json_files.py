@@ -43,8 +43,8 @@ def export_origin(lake: Lake, origin: str, path: Path) -> Written:
     return write_json(lake, query, {}, path, count)
 
 
-def write_json(lake: Lake, query: str, given: dict[str, Any], path: Path, rows: int) -> Written:
-    """Write the texts of ``query`` (position, perhaps ordinal, record), which has so many ``rows``, as a list.
+def write_json(lake: Lake, query: str, given: dict[str, Any], path: Path, rows: int | None = None) -> Written:
+    """Write the texts of ``query`` (position, perhaps ordinal, record) as a list. ``rows``: how many there must be, where that is known.
 
     Raises where a text or a row is lacking, and leaves no file then.
     """
@@ -52,12 +52,14 @@ def write_json(lake: Lake, query: str, given: dict[str, Any], path: Path, rows: 
     if path.exists():
         raise CaptionlakeError(f"{path} is there already: remove it, or name another file")
     partial = path.with_name(f".{path.name}.partial")
+    ranges = ranges_of(lake, query, given)
+    rows = sum(ranges.values()) if rows is None else rows
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file, progress(f"export {path.name}", rows) as advance:
             file.write(b"[\n")
             done = 0
-            for table in ordered_rows(lake, query, given):
+            for table in ordered_rows(lake, query, given, ranges):
                 _write(file, table.column("record"), last=done + table.num_rows == rows)
                 done += table.num_rows
                 advance(table.num_rows)
@@ -72,11 +74,18 @@ def write_json(lake: Lake, query: str, given: dict[str, Any], path: Path, rows: 
     return Written(rows, path.stat().st_size)
 
 
-def ordered_rows(lake: Lake, query: str, given: dict[str, Any]) -> Iterator[pa.Table]:
+def ranges_of(lake: Lake, query: str, given: dict[str, Any]) -> dict[int, int]:
+    """How many rows of a query fall into each range of positions."""
+    counted = f"SELECT position // {ROWS_PER_RANGE}, count(*) FROM ({query}) GROUP BY 1"
+    return dict(lake.connection.cursor().execute(counted, given).fetchall())
+
+
+def ordered_rows(
+    lake: Lake, query: str, given: dict[str, Any], ranges: dict[int, int] | None = None
+) -> Iterator[pa.Table]:
     """The rows of a query in order of its column ``position``, in bounded memory. Text column ``record`` gets a comma and a line feed."""
     with lake.staging("export") as staging, lake.memory_limit(MEMORY):
-        counted = f"SELECT position // {ROWS_PER_RANGE}, count(*) FROM ({query}) GROUP BY 1"
-        ranges = dict(lake.connection.cursor().execute(counted, given).fetchall())
+        ranges = ranges_of(lake, query, given) if ranges is None else ranges
         text = f"SELECT * REPLACE (record || e',\\n' AS record) FROM ({query})"
         reader = lake.connection.cursor().execute(text, given).to_arrow_reader(_BATCH)
         yield from in_order(reader, ranges, staging)

@@ -1,7 +1,6 @@
 """Conversation files into the table ``conversations``: each row once, with the pictures of the lake that its paths mean."""
 
 import hashlib
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -164,7 +163,7 @@ def _row(name: str, number: int, record: Record) -> dict[str, Any]:
 
 def conversation_id(name: str, number: int, record: Record) -> str:
     """A hash of where the row stands and of what it says."""
-    named = json.dumps([name, number, record.record, record.turns], ensure_ascii=False)
+    named = "\n".join((name, str(number), record.record, record.turns))  # JSON without line feeds
     return hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 

@@ -33,16 +33,16 @@ def counts(scale: int) -> dict[str, int]:
     return {part: count // scale for part, count in PARTS.items()}
 
 
-def rows(scale: int = 1) -> Iterator[Row]:
-    """The rows in an order that mixes the parts, the same each time."""
+def rows(scale: int = 1, *, more: int = 1) -> Iterator[Row]:
+    """The rows in an order that mixes the parts, the same each time; ``more``: further questions of two rows in three."""
     rng = random.Random(7)
     order = [part for part, count in counts(scale).items() for _ in range(count)]
     rng.shuffle(order)
     for number, part in enumerate(order):
-        yield _row(number, part, rng)
+        yield _row(number, part, rng, more)
 
 
-def _row(number: int, part: str, rng: random.Random) -> Row:
+def _row(number: int, part: str, rng: random.Random, more: int) -> Row:
     if part == "text":
         turns = [
             ("human", f"Question {number}, of words alone?"),
@@ -61,7 +61,7 @@ def _row(number: int, part: str, rng: random.Random) -> Row:
             "conversations": _turns([("human", first), ("gpt", _text(rng, 110))]),
         }
     turns = [("human", f"<image>\nWhat is number {number}?"), ("gpt", _text(rng, 3))]
-    if number % 3:
+    for _ in range(more if number % 3 else 0):
         turns += [("human", "And what else?\nAnswer the question using a single word or phrase."), ("gpt", "A dog.")]
     return {"id": f"{number:012d}", "image": f"{part}/{number:012d}.jpg", "conversations": _turns(turns)}
 
@@ -80,14 +80,14 @@ def _turns(said: list[tuple[str, str]]) -> list[Row]:
     return [{"from": who, "value": text} for who, text in said]
 
 
-def lay_out(folder: Path, scale: int) -> dict[str, int]:
+def lay_out(folder: Path, scale: int, *, more: int = 1) -> dict[str, int]:
     """Write both files into ``folder``; returns the rows of each part."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / BASE).open("w") as base, (folder / DETAIL).open("w") as detail:
         for file in (base, detail):
             file.write("[")
         found = 0
-        for number, row in enumerate(rows(scale)):
+        for number, row in enumerate(rows(scale, more=more)):
             base.write((", " if number else "") + json.dumps(row))
             if _is_detail(row):
                 name = Path(str(row["image"])).name

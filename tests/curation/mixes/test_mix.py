@@ -159,7 +159,7 @@ def test_23k_takes_the_places_of_the_detailed_captions(folder: Path, tmp_path: P
     with Lake.open(folder / "lake") as lake:
         wrong = lake.value(
             "SELECT count(*) FROM conversations v LEFT JOIN captions c USING (caption_id) WHERE caption_id IS NOT NULL AND "
-            "starts_with(origin, 'sft-sharegpt4v-23k@') AND (c.text IS DISTINCT FROM turns->1->>'value' OR c.image_id <> image_ids[1])"
+            "starts_with(origin, 'sft-sharegpt4v-23k@') AND (c.text IS DISTINCT FROM (turns->1->>'value') OR c.image_id <> image_ids[1])"
         )
         assert wrong == 0
 
