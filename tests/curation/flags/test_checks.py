@@ -2,6 +2,8 @@
 
 import json
 import string
+from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -43,7 +45,7 @@ def test_any_text_can_be_checked(text: str, kind: str, more: list[str]) -> None:
 def test_sentences_and_quotations_are_parts_of_the_text(text: str) -> None:
     for spans in (list(sentences(text)), quotations(text)):
         assert all(start < end <= len(text) for start, end in spans)
-        assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
+        assert all(before[1] <= after[0] for before, after in pairwise(spans))
     assert len(unquoted(text)) == len(text)
 
 
@@ -78,7 +80,11 @@ def test_a_text_that_says_no_word_twice_is_no_loop(said: list[str], ends: list[s
     assert repetition(Caption(text=text), CONFIG) is None
 
 
-@given(st.lists(st.sampled_from(["the", "a", "of", "dog", "cat", "tree", "is", "on", "and", "red"]), min_size=10, max_size=80))
+@given(
+    st.lists(
+        st.sampled_from(["the", "a", "of", "dog", "cat", "tree", "is", "on", "and", "red"]), min_size=10, max_size=80
+    )
+)
 def test_no_loop_without_a_repeated_row_of_words(said: list[str]) -> None:
     """Words may come again as often as they like, where no three in a row do."""
     threes = list(zip(said, said[1:], said[2:], strict=False))
@@ -87,8 +93,9 @@ def test_no_loop_without_a_repeated_row_of_words(said: list[str]) -> None:
 
 
 def test_what_is_said_twice_counts_where_it_is_much_of_the_text() -> None:
-    part = "A tall man in a green coat stands at the corner of the street and reads a folded paper under a lamp while two dogs wait beside him. "
-    more = "Across the water a ferry leaves its pier, gulls circle above the stern, and low sun falls on rows of warehouses made of dark brick."
+    part = "A tall man in a green coat stands at the corner of the street and reads a folded paper "
+    part += "under a lamp while two dogs wait beside him. "
+    more = "Across the water a ferry leaves its pier, gulls circle above the stern, and low sun falls on warehouses of dark brick."
     assert flags(part * 2, Flag.REPETITION) == {"repetition"}
     assert flags(part + more, Flag.REPETITION) == set()
     assert flags(more + "and reads a folded paper under a lamp, " + part, Flag.REPETITION) == set()
@@ -124,6 +131,18 @@ def test_an_address_is_found_and_never_told_in_full(address: str) -> None:
     (found,) = check(Caption(text=f"Write to {address} soon."), CONFIG, (Flag.PERSONAL_DATA,))
     assert address not in found.detail
     assert address.split("@")[0] not in found.detail.replace("e-mail", "") or len(address.split("@")[0]) < 2
+
+
+def test_no_detail_of_another_flag_tells_personal_data() -> None:
+    values = ["jane@example.org", "(650) 253-0000", "4111 1111 1111 1111"]
+    for value in values:
+        for text in (
+            f"Ask {value} now please. " * 4,
+            f"The long sign over the small red door of the house says ask for {value}",
+        ):
+            found = check(Caption(text=text), CONFIG)
+            assert {each.flag for each in found} & {Flag.REPETITION, Flag.CUT_OFF}
+            assert not [each for each in found if value in each.detail]
 
 
 @given(st.integers(10**11, 10**15 - 1))
@@ -180,7 +199,7 @@ def test_a_number_without_country_is_known_by_its_region() -> None:
 
 def test_a_tag_names_what_decides() -> None:
     """A threshold of one flag changes the tag of that flag alone, and no other setting does."""
-    fields = {
+    fields: dict[Flag, dict[str, Any]] = {
         Flag.HEDGING: {"hedging_share": 0.5, "hedging_sentences": 9},
         Flag.REPETITION: {"repeat_times": 4, "repeat_words": 7},
         Flag.WRONG_LANGUAGE: {"language": "de", "language_letters": 99},
@@ -192,7 +211,7 @@ def test_a_tag_names_what_decides() -> None:
     before = {flag: tag(flag, CONFIG) for flag in TEXT_FLAGS}
     for mine, settings_ in fields.items():
         for name, value in settings_.items():
-            config = FlagConfig(**{name: value})  # type: ignore[arg-type]
+            config = FlagConfig(**{name: value})
             assert [flag for flag in TEXT_FLAGS if tag(flag, config) != before[flag]] == [mine], name
     seen = {name for settings_ in fields.values() for name in settings_}
     assert seen | {"flags", "clipscore_z"} == set(json.loads(json.dumps(list(FlagConfig.__dataclass_fields__))))

@@ -1,5 +1,6 @@
 """Every text flag on captions written for it, true and false cases, with precision and recall printed (pytest -s)."""
 
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from captionlake.curation.flags import Flag, FlagConfig
 from captionlake.curation.flags.checking import TEXT_FLAGS, check
-from captionlake.curation.flags.flag import Caption
+from captionlake.curation.flags.job import caption_of
 
 CORPUS = tomllib.loads((Path(__file__).parent / "corpus.toml").read_text())["caption"]
 KNOWN_MISSES = {"Unfortunately this is not something that I can talk about. Let us speak of another picture."}
@@ -16,8 +17,7 @@ KNOWN_MISSES = {"Unfortunately this is not something that I can talk about. Let 
 
 def found(case: dict[str, Any], flags: tuple[Flag, ...]) -> set[str]:
     told = {name: value for name, value in case.items() if name not in ("about", "flags")}
-    lists = {name: tuple(told[name]) for name in ("objects", "references", "ocr") if name in told}
-    return {str(finding.flag) for finding in check(Caption(**(told | lists)), FlagConfig(), flags)}
+    return {str(finding.flag) for finding in check(caption_of(told), FlagConfig(), flags)}
 
 
 @pytest.mark.parametrize("case", CORPUS, ids=lambda case: f"{case['about']}-{case['text'][:30]}")
@@ -40,5 +40,5 @@ def test_precision_and_recall() -> None:
         lines.append(f"{flag:20} {len(cases):4} captions  precision {precision:.2f}  recall {recall:.2f}")
         wrong = [case["text"] for case, a, b in zip(cases, wanted, given, strict=True) if a != b]
         lines += [f"    {text[:110]}" for text in wrong]
-    print("\n".join(["", f"{len(CORPUS)} captions", *lines]))
+    sys.stdout.write("\n".join(["", f"{len(CORPUS)} captions", *lines, ""]))
     assert least >= 0.75

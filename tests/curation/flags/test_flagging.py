@@ -54,6 +54,10 @@ def add_captions(lake: Lake, rows: list[dict[str, Any]]) -> None:
     lake.commit(change, _new=frame.to_arrow())
 
 
+def delete(lake: Lake, table: str, where: str) -> None:
+    lake.commit(lambda connection: connection.execute(f"DELETE FROM {table} WHERE {where}").fetchall())
+
+
 @pytest.fixture
 def filled(lake: Lake, add_rows: RowMaker) -> Lake:
     """Six pictures with a caption each, of which two are flagged, and one with none."""
@@ -193,7 +197,8 @@ def test_processes_find_what_one_finds(filled: Lake) -> None:
     flag_captions(filled, FlagConfig(), processes=3)
     found = filled.rows(FLAGS)
     assert len(found) > 700
-    filled.commit(lambda c: (c.execute("DELETE FROM caption_flags"), c.execute("DELETE FROM caption_checks")) and None)
+    delete(filled, "caption_flags", "true")
+    delete(filled, "caption_checks", "true")
     flag_captions(filled, FlagConfig())
     assert filled.rows(FLAGS) == found
 
@@ -302,7 +307,7 @@ def test_captions_taken_down_meanwhile_get_no_rows(filled: Lake, monkeypatch: py
     real = module.store
 
     def slow(lake: Lake, checked: Any, found: Any) -> None:
-        lake.commit(lambda c: c.execute("DELETE FROM captions WHERE caption_id = 'id-b'") and None)
+        delete(lake, "captions", "caption_id = 'id-b'")
         real(lake, checked, found)
 
     monkeypatch.setattr(module, "store", slow)

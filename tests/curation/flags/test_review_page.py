@@ -154,5 +154,5 @@ def test_marks_may_cross() -> None:
 
 def test_help_names_every_option() -> None:
     """Every option says what it does."""
-    options: list[Any] = [option for option in command.params]
+    options: list[Any] = list(command.params)
     assert all(option.help for option in options)
