@@ -211,6 +211,14 @@ def test_a_process_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
             list(crew.run([[{"text": "x", "missing": ["refusal"]}]]))
 
 
+def test_a_caption_that_cannot_be_checked_is_told() -> None:
+    with (
+        Crew("checks", {}, 10, 2) as crew,
+        pytest.raises(CaptionlakeError, match=r"could not be checked .*nosuch.*--processes 1"),
+    ):
+        list(crew.run([[{"text": "x", "missing": ["nosuch"]}]]))
+
+
 def test_a_process_ends_with_its_input() -> None:
     """So it does not outlive the one that started it, however that ends."""
     command = [sys.executable, "-m", "captionlake.curation.flags.worker", "checks", "{}"]
