@@ -6,8 +6,8 @@ from typing import Any
 
 from captionlake.curation.mixes.mix_config import MixConfig
 from captionlake.lake.release_config import ReleaseConfig
-from captionlake.recipe import RecipeError, _absolute, _check_lake, _check_numbers, _exists, _parse, _read
 from captionlake.recipe_check import Check
+from captionlake.recipe_file import RecipeError, absolute, check_lake, check_numbers, exists, parse, read
 from captionlake.recipe_lines import places
 
 _TABLES: dict[str, Any] = {"lake": str, "mix": MixConfig, "release": ReleaseConfig}
@@ -28,10 +28,10 @@ class MixRecipe:
 def load_mix_recipe(path: Path) -> MixRecipe:
     """Read and check the mix recipe in ``path``. Raises ``RecipeError`` with every problem found."""
     path = Path(path)
-    text = _read(path)
+    text = read(path)
     toml = text.removeprefix("\ufeff")
-    check = Check(_parse(path, toml), places(toml), _TABLES)
-    _check_numbers(check)
+    check = Check(parse(path, toml), places(toml), _TABLES)
+    check_numbers(check)
     if not check.problems():
         check.keys()
         found = check.values()
@@ -39,17 +39,17 @@ def load_mix_recipe(path: Path) -> MixRecipe:
             if name not in check.data:
                 check.missing((), name, note=f": a mix recipe has a table [{name}]")
         _check_files(check, path.parent)
-        _check_lake(check, path.parent)
+        check_lake(check, path.parent)
     if check.problems():
         raise RecipeError(path, check.problems())
     mix: MixConfig = found["mix"]
     return MixRecipe(
         path=path,
         text=text,
-        lake=_absolute(path.parent, found["lake"]),
+        lake=absolute(path.parent, found["lake"]),
         mix=replace(
             mix,
-            base=str(_absolute(path.parent, mix.base)),
+            base=str(absolute(path.parent, mix.base)),
             detail=_optional(path.parent, mix.detail),
             questions=_optional(path.parent, mix.questions),
         ),
@@ -63,9 +63,9 @@ def _check_files(check: Check, folder: Path) -> None:
         return
     for key in _FILES:
         name = table.get(key)
-        if isinstance(name, str) and name and not _exists(file := _absolute(folder, name)):
+        if isinstance(name, str) and name and not exists(file := absolute(folder, name)):
             check.add(("mix", key), f"no such file: {file}")
 
 
 def _optional(folder: Path, name: str | None) -> str | None:
-    return None if name is None else str(_absolute(folder, name))
+    return None if name is None else str(absolute(folder, name))

@@ -3,9 +3,7 @@
 Relative paths in a recipe are relative to its file; in the ``Recipe`` they are absolute. The text is kept as read.
 """
 
-import re
-import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,16 +18,12 @@ from captionlake.curation.model import EmbedConfig
 from captionlake.curation.select_config import SelectConfig
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.ingest_config import IngestConfig
-from captionlake.lake.options import printable
 from captionlake.lake.release_config import ReleaseConfig
 from captionlake.models.caption_config import PROMPTS, CaptionConfig
 from captionlake.recipe_check import Check, did_you_mean, table_label
+from captionlake.recipe_file import DEEPEST, RecipeError, absolute, check_lake, check_numbers, exists, parse, read
 from captionlake.recipe_lines import Step, places
 
-_MAX_BYTES = 2**18
-_MAX_DOTS = 200  # in a row: tomllib needs the square of a dotted key's parts in memory
-_NUMBERS = range(-(2**63), 2**63)  # what TOML promises to hold
-_DEEPEST = 16  # no key of a recipe lies deeper
 _TABLES: dict[str, Any] = {
     "lake": str,
     "ingest": list[IngestConfig],
@@ -42,20 +36,6 @@ _TABLES: dict[str, Any] = {
     "card": CardConfig,
 }
 _NOT_YET = {"publish": "publishing to the Hub"}
-
-
-class RecipeError(CaptionlakeError):
-    """All that is wrong with one recipe.
-
-    ``problems``: one line each, in the order of the recipe's lines. ``lines``: the same, the recipe's path before each.
-    """
-
-    def __init__(self, path: Path, problems: Iterable[str]) -> None:
-        self.path = path
-        self.problems = [printable(problem) for problem in problems]
-        self.lines = [f"{printable(path)}: {problem}" for problem in self.problems]
-        count = f"{len(self.problems)} problems: " if len(self.problems) > 1 else ""
-        super().__init__(f"{printable(path)}: {count}{'; '.join(self.problems)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,10 +66,10 @@ class Recipe:
 def load_recipe(path: Path) -> Recipe:
     """Read and check the recipe in ``path``. Raises ``RecipeError`` with every problem found."""
     path = Path(path)
-    text = _read(path)
+    text = read(path)
     toml = text.removeprefix("\ufeff")
-    check = Check(_parse(path, toml), places(toml), _TABLES)
-    _check_numbers(check)
+    check = Check(parse(path, toml), places(toml), _TABLES)
+    check_numbers(check)
     if not check.problems():  # a number that no message can hold ends it here
         _not_yet(check)
         check.keys()
@@ -98,59 +78,10 @@ def load_recipe(path: Path) -> Recipe:
         _check_ingest(check, path.parent)
         _check_decontaminate(check, path.parent)
         _check_caption(check, path.parent, found.get("caption"))
-        _check_lake(check, path.parent)
+        check_lake(check, path.parent)
     if check.problems():
         raise RecipeError(path, check.problems())
     return _recipe(path, text, found)
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise RecipeError(path, ["over 256 KiB: too large for a recipe, put long lists into files of their own"])
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise RecipeError(path, [f"line {line}: not UTF-8: save the file as UTF-8"]) from error
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise RecipeError(path, [f"cannot be read ({why}): give the path of a recipe, a .toml file"]) from error
-    if not text.removeprefix("\ufeff").strip():
-        raise RecipeError(path, ['empty: start with  lake = "lake"  and add the steps to run'])
-    return text
-
-
-def _parse(path: Path, text: str) -> dict[str, Any]:
-    for number, row in enumerate(text.split("\n"), 1):
-        if max(part.count(".") for part in re.split(r"[][{},=#]", row)) > _MAX_DOTS:
-            raise RecipeError(path, [f"line {number}: a key of over {_MAX_DOTS} parts: a recipe needs three"])
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        found = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", str(error), re.DOTALL)
-        what, line = (found[1], found[2]) if found else (str(error), None)
-        what = {"Cannot overwrite a value": "this key stands twice"}.get(what, what[:1].lower() + what[1:])
-        raise RecipeError(path, [f"line {line or text.rstrip().count(chr(10)) + 1}: not TOML: {what}"]) from error
-    except ValueError as error:  # Python refuses to convert thousands of digits
-        digits = re.search(r"[0-9_]{4300,}", text)
-        line = text.count("\n", 0, digits.start()) + 1 if digits else 1
-        raise RecipeError(path, [f"line {line}: a number beyond 64 bits: write a smaller one"]) from error
-    except RecursionError as error:
-        raise RecipeError(path, ["tables or lists lie too deep in one another: a recipe needs three levels"]) from error
-
-
-def _check_numbers(check: Check) -> None:
-    """Whole numbers beyond 64 bits: neither the database nor an error message could take them."""
-    pending: list[tuple[tuple[Step, ...], Any]] = [((), check.data)]
-    while pending:
-        path, value = pending.pop()
-        if isinstance(value, int) and value not in _NUMBERS:
-            check.add(path, "a number beyond 64 bits: write a smaller one")
-        if len(path) < _DEEPEST:
-            items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-            pending += [((*path, step), below) for step, below in items]
 
 
 def _not_yet(check: Check) -> None:
@@ -158,16 +89,6 @@ def _not_yet(check: Check) -> None:
         if name in check.data:
             check.add((name,), f"[{name}]: {what} is not in this version, take the table out")
             del check.data[name]
-
-
-def _check_lake(check: Check, folder: Path) -> None:
-    name = check.data.get("lake")
-    if name is None:
-        check.missing((), "lake", note=': start the recipe with  lake = "lake"  (the folder of the lake)')
-    elif name == "" or (isinstance(name, str) and "\0" in name):
-        check.add(("lake",), "`lake`: should be the path of a folder")
-    elif isinstance(name, str) and _exists(lake := _absolute(folder, name)) and not lake.is_dir():
-        check.add(("lake",), f"`lake`: {lake} is a file, name a folder")
 
 
 def _check_ingest(check: Check, folder: Path) -> None:
@@ -183,8 +104,8 @@ def _check_ingest(check: Check, folder: Path) -> None:
             check.add((*path, "inputs"), f"no `inputs` in [[ingest]]: {source} takes {SOURCES[source].takes}")
         for key in ("inputs", "archives"):
             for index, name in enumerate(_list(table.get(key))):
-                if isinstance(name, str) and name and not _exists(_absolute(folder, name)):
-                    check.add((*path, key, index), f"no such file or folder: {_absolute(folder, name)}")
+                if isinstance(name, str) and name and not exists(absolute(folder, name)):
+                    check.add((*path, key, index), f"no such file or folder: {absolute(folder, name)}")
         if isinstance(fetch := table.get("fetch"), dict) and "allow_private_hosts" in fetch:
             check.add((*path, "fetch", "allow_private_hosts"), "`allow_private_hosts` belongs in [[ingest]] itself")
 
@@ -193,8 +114,8 @@ def _check_decontaminate(check: Check, folder: Path) -> None:
     """The benchmarks' files on disk."""
     table = check.data.get("decontaminate")
     for index, name in enumerate(_list(table.get("against")) if isinstance(table, dict) else []):
-        if isinstance(name, str) and name and not _exists(_absolute(folder, name)):
-            problem = f"no such file or folder: {_absolute(folder, name)}"
+        if isinstance(name, str) and name and not exists(absolute(folder, name)):
+            problem = f"no such file or folder: {absolute(folder, name)}"
             check.add(("decontaminate", "against", index), problem)
 
 
@@ -212,12 +133,12 @@ def _check_caption(check: Check, folder: Path, caption: CaptionConfig | None) ->
     from captionlake.models.prompts import PromptSet
     from captionlake.models.teacher.prices import price_of
 
-    for key, read in (
+    for key, look in (
         ("prompts", lambda: PromptSet.read(caption.prompts or PROMPTS)),
         ("max_cost_usd", lambda: price_of(teacher)),
     ):
         try:
-            read()
+            look()
         except CaptionlakeError as error:
             for line in getattr(error, "lines", [str(error)]):
                 check.add(("caption", key), line)
@@ -241,7 +162,7 @@ def _check_sql(check: Check, select: dict[str, Any]) -> None:
     while tables:
         path, found = tables.pop()
         texts += [((*path, key), found[key]) for key in ("where", "order") if isinstance(found.get(key), str)]
-        if len(path) < _DEEPEST:
+        if len(path) < DEEPEST:
             below = [(key, n, item) for key in ("quota", "part") for n, item in enumerate(_dicts(found.get(key)))]
             tables += [((*path, key, n), item) for key, n, item in below]
     texts = [(path, text) for path, text in texts if text.strip()]
@@ -289,22 +210,22 @@ def _recipe(path: Path, text: str, found: dict[str, Any]) -> Recipe:
     ingest = [
         replace(
             config,
-            inputs=[str(_absolute(folder, name)) for name in config.inputs],
-            archives=[str(_absolute(folder, name)) for name in config.archives],
+            inputs=[str(absolute(folder, name)) for name in config.inputs],
+            archives=[str(absolute(folder, name)) for name in config.archives],
         )
         for config in found.get("ingest", [])
     ]
     embed, card, against = found.get("embed"), found.get("card"), found.get("decontaminate")
     if against is not None:
-        against = replace(against, against=tuple(str(_absolute(folder, name)) for name in against.against))
-    if embed is not None and (weights := _absolute(folder, embed.pretrained)).is_dir():
+        against = replace(against, against=tuple(str(absolute(folder, name)) for name in against.against))
+    if embed is not None and (weights := absolute(folder, embed.pretrained)).is_dir():
         embed = replace(embed, pretrained=str(weights))
     if card is not None and card.output is not None:
-        card = replace(card, output=str(_absolute(folder, card.output)))
+        card = replace(card, output=str(absolute(folder, card.output)))
     return Recipe(
         path=path,
         text=text,
-        lake=_absolute(folder, found["lake"]),
+        lake=absolute(folder, found["lake"]),
         ingest=ingest,
         embed=embed,
         decontaminate=against,
@@ -320,26 +241,12 @@ def _caption(folder: Path, caption: CaptionConfig | None) -> CaptionConfig | Non
     """With the files of prompts and prices as absolute paths; a built-in name stays."""
     if caption is None:
         return None
-    if caption.prompts is not None and (path := _absolute(folder, caption.prompts)).is_file():
+    if caption.prompts is not None and (path := absolute(folder, caption.prompts)).is_file():
         caption = replace(caption, prompts=str(path))
     if caption.endpoint is not None and caption.endpoint.prices is not None:
-        prices = _absolute(folder, str(caption.endpoint.prices))
+        prices = absolute(folder, str(caption.endpoint.prices))
         caption = replace(caption, endpoint=replace(caption.endpoint, prices=prices))
     return caption
-
-
-def _absolute(folder: Path, name: str) -> Path:
-    try:
-        return (folder.absolute() / Path(name).expanduser()).resolve()
-    except (OSError, ValueError, RuntimeError):  # a NUL, a loop of links, a ~ without a home: no such file
-        return folder.absolute() / name
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
 
 
 def _list(value: Any) -> list[Any]:

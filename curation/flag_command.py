@@ -68,7 +68,7 @@ def flag(lake: Path, as_json: bool, producer: str | None, review: Path | None, m
     try:
         config = FlagConfig(language=options["language"], **chosen)
     except ValidationError as error:
-        said = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
+        said = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
         raise CaptionlakeError(f"flag: {said}: see  captionlake flag --help") from error
     prompts, processes = _prompts(options["prompts"]), options["processes"]
     with Lake.open(lake) as opened:

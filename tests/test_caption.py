@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from captionlake.caption_command import caption
 from captionlake.lake import Lake
 from captionlake.lake.releases import verify_release
-from captionlake.recipe import RecipeError, load_recipe
+from captionlake.recipe import load_recipe
+from captionlake.recipe_file import RecipeError
 
 from .models.teacher_server import TeacherServer
-
 
 GOOD = "A made-up caption, long enough for its collection. " + " ".join(
     f"It names thing number {n}." for n in range(12)

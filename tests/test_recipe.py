@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from captionlake.errors import CaptionlakeError
-from captionlake.recipe import RecipeError, load_recipe
+from captionlake.recipe import load_recipe
+from captionlake.recipe_file import RecipeError
 
-# DESIGN's whole example, less what this version cannot do (a captioner that is asked, publishing), with every further key.
+# DESIGN's whole example, less what this version cannot do (publishing), with every further key.
 WHOLE = """\
 lake = "lake"
 
@@ -72,7 +73,7 @@ count = 1000
 split = { landmark = 500, celebrity = 500 }
 
 [caption]
-captioner = "source"
+captioner = "openai:gpt-4o"     # any OpenAI-compatible endpoint
 prompts = "sharegpt4v"
 max_cost_usd = 100
 
@@ -135,7 +136,7 @@ def test_the_whole_example_is_read(folder: Path) -> None:
     assert recipe.select.keep_order == ("textcaps", "wikiart", "web", "coco", "sam", "lcs")
     assert [(quota.collection, quota.count) for quota in recipe.select.quota] == [("coco", 50000), ("web", 1000)]
     assert recipe.select.quota[1].split == {"landmark": 500, "celebrity": 500}
-    assert recipe.caption is not None and recipe.caption.captioner == "source"
+    assert recipe.caption is not None and recipe.caption.captioner == "openai:gpt-4o"
     assert recipe.release is not None and (recipe.release.name, recipe.release.version) == ("sharegpt4v", "1.0.0")
     assert recipe.card is not None and (recipe.card.title, recipe.card.language) == ("A data set", "en")
     assert recipe.card_folder() == folder.parent / "cards/sharegpt4v"
@@ -206,7 +207,7 @@ count = 1000
 split = { landmark = 500, celebrity = 400 }
 
 [caption]
-captioner = "openai:gpt-4o"
+captioner = "gpt-4o"
 
 [release]
 name = "sharegpt4v"
@@ -223,7 +224,7 @@ repo_id = "someone/sharegpt4v"
         (14, 'Candidate bindings: "width"'),
         (15, "unknown key `treshold` in [select], did you mean `duplicate_threshold`?"),
         (16, "the split adds up to 900, count is 1000"),
-        (22, "can only be a producer of captions that sources bring"),
+        (22, "is openai:MODEL, for any OpenAI-compatible endpoint, or a producer of captions that sources bring"),
         (26, "must be a semantic version"),
         (28, "publishing to the Hub is not in this version"),
     ]

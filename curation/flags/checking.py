@@ -4,6 +4,7 @@ A tag is ``FLAG=FINGERPRINT``: a caption that has the tag of today's checker and
 """
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from captionlake.curation.flags import (
     cut_off,
@@ -41,8 +42,16 @@ def tag(flag: Flag, config: FlagConfig) -> str:
 
 
 def check(caption: Caption, config: FlagConfig, flags: Collection[Flag] = TEXT_FLAGS) -> list[Finding]:
-    """What is found of a caption among ``flags``, in their order; at most one finding a flag."""
-    return [finding for finding in _findings(caption, config, flags) if finding is not None and finding.flag in flags]
+    """What is found of a caption among ``flags``, in their order; at most one finding a flag. No detail holds personal data."""
+    return [
+        finding if finding.flag == Flag.PERSONAL_DATA else _without_personal_data(finding, config)
+        for finding in _findings(caption, config, flags)
+        if finding is not None and finding.flag in flags
+    ]
+
+
+def _without_personal_data(finding: Finding, config: FlagConfig) -> Finding:
+    return replace(finding, detail=personal_data.without_personal_data(finding.detail, config))
 
 
 def _findings(caption: Caption, config: FlagConfig, flags: Collection[Flag]) -> Iterable[Finding | None]:

@@ -90,7 +90,11 @@ class _Process:
                 "a process that checks captions ended before its time, most likely for want of memory: free some and run this "
                 "again; what was stored before is kept"
             )
-        found: list[Any] = json.loads(reply)
+        found: list[Any] | dict[str, str] = json.loads(reply)
+        if isinstance(found, dict):
+            raise CaptionlakeError(
+                f"a caption could not be checked ({found['error'][:300]}): run this with --debug and --processes 1"
+            )
         return found
 
     def end(self) -> None:

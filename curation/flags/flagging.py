@@ -63,6 +63,7 @@ def flag_captions(
     this one alone where captions are few).
     """
     started = time.monotonic()
+    lake.sweep()  # of a run that was killed, the texts that it had laid aside
     whose = "true" if producer is None else f"producer = {quote(producer)}"
     captions = int(lake.value(f"SELECT count(*) FROM captions WHERE {whose}"))
     found: dict[str, int] = {str(flag): 0 for flag in config.flags}

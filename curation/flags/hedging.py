@@ -17,6 +17,7 @@ _HEDGE = re.compile(
     r"|can\s+be\s+(?:assumed|inferred))\b",
     re.IGNORECASE,
 )
+_LETTERS = re.compile(r"[a-z]+")
 _STANDING = frozenset([
     "possibly", "perhaps", "maybe", "probably", "presumably", "apparently", "seemingly", "likely", "unlikely",
     "potentially", "conceivably", "might", "may", "could", "appear", "appears", "appearing", "seem", "seems",
@@ -30,13 +31,16 @@ def hedging(caption: Caption, config: FlagConfig) -> Finding | None:
     """The share of sentences that hedge is above ``hedging_share``, of at least ``hedging_sentences`` sentences."""
     if sum(map(_STANDING.__contains__, words(caption.text))) < 2:
         return None
-    hedges = [found.span() for found in _HEDGE.finditer(caption.text)]
-    if len(hedges) < 2:
-        return None
-    spans = list(sentences(caption.text))
+    text = caption.text
+    spans = list(sentences(text))
     if len(spans) < config.hedging_sentences:
         return None
-    hedged = sum(any(start <= at < end for at, _ in hedges) for start, end in spans)
+    doubtful = [span for span in spans if not _STANDING.isdisjoint(_LETTERS.findall(text[slice(*span)].lower()))]
+    if len(doubtful) <= config.hedging_share * len(spans):
+        return None
+    found = [[match.span() for match in _HEDGE.finditer(text, *span)] for span in doubtful]
+    hedged = sum(map(bool, found))
     if hedged <= config.hedging_share * len(spans):
         return None
+    hedges = [span for some in found for span in some]
     return Finding(flag=Flag.HEDGING, detail=f"{hedged} of {len(spans)} sentences hedge", spans=tuple(hedges))

@@ -10,7 +10,6 @@ VERSION = 1
 SHARED_WORDS = 8  # in a row
 NEAR = 90.0  # rapidfuzz's partial ratio of one of the prompt's sentences, 0 to 100
 _SENTENCE_CHARACTERS = (25, 400)  # of a prompt's sentence that is looked for by likeness
-_GATE = 3  # words in a row that text and sentence share, before their likeness is measured
 _TOKENS = re.compile(
     r"<\|[^|<>\n]{1,40}\|>|\[/?INST\]|<</?SYS>>|</?s>|<(?:bos|eos|eoh|eoa|pad|unk|image|img|video|ImageHere|start_of_turn|end_of_turn|im_start|im_end)>"
     r"|</(?:image|img)>|#{2,3} ?(?:Human|Assistant|Instruction|Response|User|System|Input)\b:?"
@@ -68,14 +67,14 @@ def _own_words(text: str, starts: list[int]) -> Finding:
 
 
 def _alike(text: str, prompt: _Prompt, shared: frozenset[tuple[str, ...]]) -> Finding | None:
-    """A sentence of the prompt with a few characters changed; asked only of those that share words with the text."""
+    """A sentence of the prompt with a few characters changed; asked only of those that share three words in a row with the text."""
     from rapidfuzz.fuzz import partial_ratio_alignment
 
     lower = text.lower()
     if len(lower) != len(text):  # a rare letter whose small form is longer
         lower = text
     for sentence, grams in prompt.sentences:
-        if len(grams & shared) < min(2, len(grams)) or len(sentence) > len(lower) + 10:
+        if grams.isdisjoint(shared) or len(sentence) > len(lower) + 10:
             continue
         near = partial_ratio_alignment(sentence, lower, score_cutoff=NEAR)
         if near is not None:

@@ -17,9 +17,10 @@ _TOKEN = re.compile(r"[a-z0-9]+(?:['’][a-z]+)?|[.!?;:\n]+")
 _DENIED = frozenset(
     ["no", "without", "not", "nor", "neither", "never", "isn't", "aren't", "lacks", "lacking", "devoid", "absence"]
 )
-_DENIED_NEAR = 3  # words before
+_DENIED_NEAR = 3  # words before, but for links between what is denied together
+_LINKS = frozenset(["any", "or", "other", "a", "an"])
 _LIKENESS_BEFORE = frozenset(
-    ["like", "resembling", "resembles", "resemble", "shaped", "statue", "statues", "sculpture", "sculptures"]
+    ["like", "resembling", "resembles", "resemble", "statue", "statues", "sculpture", "sculptures"]
 )
 _LIKENESS_BEFORE |= frozenset(
     ["figurine", "figurines", "drawing", "drawings", "cartoon", "toy", "logo", "illustration", "emblem", "mural"]
@@ -89,10 +90,12 @@ def _mentions(text: str) -> Iterator[Mention]:
 
 
 def _denied(plain: list[str], at: int) -> bool:
-    for before in range(at - 1, max(-1, at - 1 - _DENIED_NEAR), -1):
+    passed = 0
+    for before in range(at - 1, -1, -1):
         word = plain[before]
-        if not word[0].isalnum():
+        if passed >= _DENIED_NEAR or not word[0].isalnum():
             return False
+        passed += word not in _LINKS
         if word in _DENIED:
             return not (word == "not" and plain[before + 1] in ("only", "just"))
     return False

@@ -5,10 +5,11 @@ import re
 from captionlake.curation.flags.flag import Span
 from captionlake.curation.flags.text import WORD, quotations, words
 
-ALIKE = 75.0  # rapidfuzz's ratio of two words, 0 to 100
+ALIKE = 80.0  # rapidfuzz's ratio of two words, 0 to 100
 FEWEST_READ = 2  # strings, below which nothing is omitted, and nothing contradicted
 _FEWEST_QUOTED = 2  # words, below which nothing is contradicted
 _LETTERS = 3  # of a word that is compared
+_LONG = 5  # letters of a word that may be a part of another, or of several, as OCR cuts and joins them
 _HAS_LETTER = re.compile(r"[^\W\d_]")
 
 
@@ -29,7 +30,7 @@ def unread_quotations(text: str, ocr: tuple[str, ...], share: float) -> list[tup
         for found in WORD.finditer(text[start:end])
         if _counts(found[0])
     ]
-    unread = [(word, span) for word, span in quoted if word not in together and not _near(word, read)]
+    unread = [(word, span) for word, span in quoted if not _within(word, together) and not _near(word, read)]
     return unread if len(quoted) >= _FEWEST_QUOTED and len(unread) >= share * len(quoted) else []
 
 
@@ -37,7 +38,7 @@ def missing_strings(text: str, ocr: tuple[str, ...]) -> list[str]:
     """The words that OCR read and the text does not say."""
     said = words(text)
     each, joined = list(dict.fromkeys(said)), "".join(said)
-    return [word for word in readable(ocr) if word not in joined and not _near(word, each)]
+    return [word for word in readable(ocr) if not _within(word, joined) and not _near(word, each)]
 
 
 def text_recall(text: str, ocr: tuple[str, ...]) -> tuple[int, int]:
@@ -48,6 +49,10 @@ def text_recall(text: str, ocr: tuple[str, ...]) -> tuple[int, int]:
 
 def _counts(word: str) -> bool:
     return len(word) >= _LETTERS and _HAS_LETTER.search(word) is not None
+
+
+def _within(word: str, joined: str) -> bool:
+    return len(word) >= _LONG and word in joined
 
 
 def _near(word: str, among: list[str]) -> bool:

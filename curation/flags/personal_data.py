@@ -13,7 +13,7 @@ from captionlake.curation.flags.flag import Caption, Finding, Flag, Span
 from captionlake.errors import require
 
 VERSION = 1
-_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}\b")
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,20}[^\W\d_]{2,24}\b")
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){3,7}[0-9A-Fa-f]{1,4}(?![\w:])")
 _VERSION = re.compile(r"(?:version|ver\.?|release|v)\s?$", re.IGNORECASE)
@@ -36,6 +36,14 @@ def personal_data(caption: Caption, config: FlagConfig) -> Finding | None:
     said = [f"{kind} {masked(caption.text[start:end])}" for kind, (start, end) in found[:5]]
     more = [f"and {len(found) - 5} more"] if len(found) > 5 else []
     return Finding(flag=Flag.PERSONAL_DATA, detail="; ".join([*said, *more]), spans=tuple(span for _, span in found))
+
+
+def without_personal_data(text: str, config: FlagConfig) -> str:
+    """The text with all of these masked, as a detail of another flag must have it."""
+    found = personal_data(Caption(text=text), config)
+    for start, end in reversed(found.spans if found else ()):
+        text = f"{text[:start]}{masked(text[start:end])}{text[end:]}"
+    return text
 
 
 def masked(value: str) -> str:

@@ -27,11 +27,11 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def sentences(text: str) -> Iterator[Span]:
-    """Where sentences stand; a line break ends one too."""
+    """Where sentences stand, from the end of the one before; a line break ends one too."""
     start = 0
     for end in _SENTENCE_END.finditer(text):
         if text[start : end.start()].strip():
-            yield start, end.end()
+            yield start, start + len(text[start : end.end()].rstrip())
         start = end.end()
     if text[start:].strip():
         yield start, len(text)

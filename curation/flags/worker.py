@@ -10,7 +10,11 @@ def main() -> None:
     """Answer until stdin ends."""
     work = JOBS[sys.argv[1]](json.loads(sys.argv[2]))
     for line in sys.stdin.buffer:
-        sys.stdout.buffer.write(json.dumps(work(json.loads(line))).encode() + b"\n")
+        try:
+            answer: object = work(json.loads(line))
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
         sys.stdout.buffer.flush()
 
 

@@ -8,10 +8,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from captionlake.curation.dedupe_command import dedupe
+from captionlake.curation.dedupe_command import _MOST_BITS, dedupe
 from captionlake.curation.explain import explain
 from captionlake.curation.hash_pairs import find_hash_pairs
-from captionlake.curation.select_config import SelectConfig
+from captionlake.curation.select_config import MOST_BITS, SelectConfig
 from captionlake.curation.selection import select
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
@@ -85,6 +85,7 @@ def test_the_command_says_what_it_found(copied: tuple[Lake, dict[str, str]]) -> 
     assert json.loads(again.output)["skipped"] is True
     wrong = runner.invoke(dedupe, ["--phash-distance", "4", "--explain", "x", "--lake", str(lake.path)])
     assert wrong.exit_code == 2 and "goes with none of" in wrong.output
+    assert _MOST_BITS == MOST_BITS
     assert runner.invoke(dedupe, ["--phash-distance", "13", "--lake", str(lake.path)]).exit_code == 2
 
 

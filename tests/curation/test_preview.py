@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from captionlake.curation.cosine import exact_cosine
 from captionlake.curation.preview import write_preview
-from captionlake.lake.thumbnails import thumbnail
 from captionlake.curation.preview_sample import DEPTH, band_edges, sample_pairs
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
+from captionlake.lake.thumbnails import thumbnail
 
 AddPictures = Callable[..., list[str]]
 Vectors = npt.NDArray[np.float32]

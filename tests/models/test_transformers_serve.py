@@ -19,7 +19,6 @@ from captionlake.models.teacher import TeacherConfig, caption
 
 from .random_llava import save_random_llava
 
-
 _START_SECONDS = 180
 
 

@@ -18,7 +18,8 @@ from captionlake.cli import captionlake
 from captionlake.lake import Lake
 from captionlake.lake.sources import SOURCES
 from captionlake.pipeline import RunReport, run
-from captionlake.recipe import RecipeError, load_recipe
+from captionlake.recipe import load_recipe
+from captionlake.recipe_file import RecipeError
 
 from ..lake.image_server import ImageServer
 from ..official import model, sharegpt4v

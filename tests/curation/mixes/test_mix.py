@@ -18,7 +18,7 @@ from captionlake.lake.exports.forms import export_release
 from captionlake.lake.release_config import ReleaseConfig
 from captionlake.lake.releases import Draft, create_release, find_release, verify_release
 from captionlake.mix_recipe import load_mix_recipe
-from captionlake.recipe import RecipeError
+from captionlake.recipe_file import RecipeError
 
 from ...official import mix as official
 
