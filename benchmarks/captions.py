@@ -3,9 +3,9 @@
     python benchmarks/captions.py
     python benchmarks/captions.py --rows 100000
 
-Words are drawn by Zipf's law from 50,000 made-up ones of five to ten letters, "the", "a" and "of" the most frequent; there are no pictures
-behind the rows. Medians of 7, after one that does not count. Goals at 1.2 million: text filtered in 2 s, joined with images and grouped in 1 s,
-a ranked search in 50 ms.
+Words are drawn by Zipf's law from 50,000 made-up ones of five to ten letters, "the", "a" and "of" the most frequent; there are no
+pictures behind the rows. Medians of 7, after one that does not count. Goals at 1.2 million: text filtered in 2 s, joined with
+images and grouped in 1 s, a ranked search in 50 ms.
 """
 
 import argparse

@@ -25,7 +25,7 @@ from captionlake.lake.progress import progress
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 3
+_FORMAT = 4
 _ROWS = 8192  # read at one time
 _HEAP = 256 * 2**20  # bytes of postings in memory
 _STATE = "state.json"
@@ -96,11 +96,14 @@ class CaptionIndex:
 
         parts = []
         for term in _TERM.findall(text):
-            begins = not term.startswith('"') and term.endswith("*")
-            words = (self._plain if begins else self._analyzer).analyze(term)
-            if begins and words:
-                parts.append(Query.regex_query(self._schema, "whole", f"{words.pop()}.*"))  # letters and digits alone
-                words = self._analyzer.analyze(" ".join(words))
+            words = self._analyzer.analyze(term)
+            if words and not term.startswith('"') and term.endswith("*"):
+                begin = self._plain.analyze(term)[-1]  # letters and digits alone
+                begins = Query.regex_query(self._schema, "words", f"{begin}.*")
+                stem = Query.term_query(
+                    self._schema, "words", words.pop()
+                )  # "running*" finds "run", its stem in the index
+                parts.append(Query.boolean_query([(Occur.Should, begins), (Occur.Should, stem)]))
             if len(words) > 1:
                 parts.append(Query.phrase_query(self._schema, "words", words))
             elif words:
@@ -126,10 +129,8 @@ def _open(path: Path) -> Any:
     fields.add_text_field("caption_id", stored=True, tokenizer_name="raw", index_option="basic")
     fields.add_bytes_field("image_id", stored=True)
     fields.add_text_field("words", stored=True, tokenizer_name="stemmed", index_option="position")
-    fields.add_text_field("whole", tokenizer_name="whole", index_option="basic")
     index = Index(fields.build(), path=str(path))
     index.register_tokenizer("stemmed", _analyzer(stem=True))
-    index.register_tokenizer("whole", _analyzer(stem=False))
     return index
 
 
@@ -190,7 +191,7 @@ def _write(lake: Lake, path: Path, query: str, gone: list[str], *, again: bool) 
             for caption_id, image_id, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 if again:
                     writer.delete_documents_by_term("caption_id", caption_id)
-                writer.add_document(Document(caption_id=caption_id, image_id=image_id.encode(), words=text, whole=text))
+                writer.add_document(Document(caption_id=caption_id, image_id=image_id.encode(), words=text))
             advance(len(batch))
     writer.commit()
     writer.wait_merging_threads()
