@@ -2,10 +2,11 @@
 
 import click
 
+from captionlake.curation.analyze_command import analyze
 from captionlake.curation.decontaminate_command import decontaminate
 from captionlake.curation.dedupe_command import dedupe
 from captionlake.curation.embed_command import embed
 from captionlake.curation.score_command import score
 from captionlake.curation.search_command import search
 
-commands: list[click.Command] = [embed, dedupe, decontaminate, search, score]
+commands: list[click.Command] = [embed, dedupe, decontaminate, search, score, analyze]
