@@ -1,7 +1,7 @@
 """``captionlake analyze``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -39,15 +39,7 @@ if TYPE_CHECKING:
 @lake_option
 @json_option
 def analyze(
-    release: str,
-    producers: tuple[str, ...],
-    output: Path | None,
-    share: float,
-    most: int,
-    parser: str | None,
-    processes: int | None,
-    lake: Path,
-    as_json: bool,
+    release: str, producers: tuple[str, ...], output: Path | None, lake: Path, as_json: bool, **options: Any
 ) -> None:
     """What a release's captions are made of: root verbs with their nouns, parts of speech, lengths, vocabulary.
 
@@ -60,7 +52,7 @@ def analyze(
     from captionlake.curation.analysis.report import report
     from captionlake.lake import Lake
 
-    config = AnalyzeConfig(producers=producers, parser=parser, share=share, most=most, processes=processes)
+    config = AnalyzeConfig(producers=producers, **options)
     if output is not None:
         check_output(output)
     with Lake.open(lake) as opened:

@@ -79,7 +79,9 @@ def _count(lake: Lake, path: Path, package: str, parser_id: str, processes: int)
         if not total:
             return 0
         texts = (batch.column("text").to_pylist() for batch in pending.iter_batches(PER_TASK, columns=["text"]))
-        found = parse_here(texts, package) if processes == 1 or total <= FEW else parse_beside(texts, package, processes)
+        found = (
+            parse_here(texts, package) if processes == 1 or total <= FEW else parse_beside(texts, package, processes)
+        )
         with pq.ParquetFile(path) as again:
             ids = (batch.column("caption_id") for batch in again.iter_batches(PER_TASK, columns=["caption_id"]))
             for rows in _batches(zip(ids, found, strict=True), parser_id):
@@ -92,7 +94,9 @@ def _batches(found: Iterable[tuple[pa.Array, list[Counts]]], parser_id: str) -> 
     """Rows of ``caption_words``, as many at a time as are committed at once."""
     waiting: list[Counts] = []
     for ids, counts in found:
-        waiting += [{"caption_id": id_, "parser": parser_id} | row for id_, row in zip(ids.to_pylist(), counts, strict=True)]
+        waiting += [
+            {"caption_id": id_, "parser": parser_id} | row for id_, row in zip(ids.to_pylist(), counts, strict=True)
+        ]
         if len(waiting) >= COMMIT_EVERY:
             yield pa.Table.from_pylist(waiting, schema=_SCHEMA)
             waiting = []

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from captionlake.curation.analysis.lemmas import lemma
 from captionlake.curation.analysis.root_pairs import OBJECTS, root_pairs
 from captionlake.errors import CaptionlakeError, require
 
@@ -67,12 +68,8 @@ class Parser:
             "words": int(np.count_nonzero(words)),
             "sentences": len(np.unique(sentence[words])),
             **{name: int(np.count_nonzero(pos == ids[label])) for name, label in COUNTED.items()},
-            "pairs": [f"{self._lemma(doc[verb])} {self._lemma(doc[noun])}" for verb, noun in pairs],
+            "pairs": [" ".join(lemma(doc[place], self.lemmatizer) for place in pair) for pair in pairs],
         }
-
-    def _lemma(self, token: Any) -> str:
-        lemma = token.lemma_ if token.lemma or self.lemmatizer is None else self.lemmatizer.lemmatize(token)[0]
-        return str(lemma or token.text).lower()
 
 
 def find_package(name: str | None = None) -> tuple[str, str]:
@@ -91,7 +88,7 @@ def load_parser(name: str | None = None) -> Parser:
     package, parser_id = find_package(name)
     try:
         nlp = spacy.load(package)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:
         raise CaptionlakeError(
             f"{package} does not load in spaCy {spacy.__version__} ({' '.join(str(error).split())[:200]}): {_advice(name)}"
         ) from error

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, zip_longest
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,12 +39,15 @@ def rings(pairs: "Sequence[Pair]") -> tuple[list[Wedge], list[Wedge]]:
 
 
 def colours(panels: Sequence[Sequence[str]]) -> dict[str, str]:
-    """A colour for each verb of each panel's ring: one verb has the same in all, and neighbours differ in the first."""
-    found: dict[str, str] = {}
-    turn = cycle(COLOURS)
+    """A colour for each verb, the same in every panel and another than its neighbours' there; the first verbs have the first colours."""
+    beside: dict[str, set[str]] = {}
     for verbs in panels:
         for place, verb in enumerate(verbs):
-            if verb not in found:
-                beside = {found.get(verbs[place - 1]), found.get(verbs[(place + 1) % len(verbs)])}
-                found[verb] = next(colour for colour in turn if colour not in beside)
+            beside.setdefault(verb, set()).update({verbs[place - 1], verbs[(place + 1) % len(verbs)]})
+    found: dict[str, str] = {}
+    turn = cycle(COLOURS)
+    for verb in (verb for together in zip_longest(*panels) for verb in together if verb is not None):
+        if verb not in found:
+            taken = {found.get(other) for other in beside[verb]}
+            found[verb] = next(colour for colour in turn if colour not in taken)
     return found

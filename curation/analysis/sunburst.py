@@ -66,7 +66,9 @@ def _draw(figure: Any, analysis: "Analysis", producers: list[str]) -> None:
         for number, wedge in enumerate(nouns):
             _wedge(panel, wedge, (_MIDDLE, _EDGE), _paler(paint[wedge.verb], 0.5 + 0.18 * (number % 2)))
         _hole(panel, analysis, producer)
-    figure.text(0.5, 0.16 / (_PANEL + _FOOT), _note(analysis, producers), ha="center", va="bottom", fontsize=7.5, color=_INK)
+    figure.text(
+        0.5, 0.16 / (_PANEL + _FOOT), _note(analysis, producers), ha="center", va="bottom", fontsize=7.5, color=_INK
+    )
 
 
 def _wedge(panel: Any, wedge: Wedge, radii: tuple[float, float], colour: Any) -> None:
@@ -74,22 +76,18 @@ def _wedge(panel: Any, wedge: Wedge, radii: tuple[float, float], colour: Any) ->
 
     inner, outer = radii
     turn = (90 - wedge.end, 90 - wedge.start)
-    panel.add_patch(
-        Patch((0, 0), outer, *turn, width=outer - inner, facecolor=colour, edgecolor=_PAPER, linewidth=0.9)
-    )
-    word = printable(wedge.word)
-    middle = (inner + outer) / 2
-    size, word = _fitted(word, (outer - inner - 0.03) * _POINTS, middle * _POINTS, math.radians(wedge.end - wedge.start))
+    panel.add_patch(Patch((0, 0), outer, *turn, width=outer - inner, facecolor=colour, edgecolor=_PAPER, linewidth=0.9))
+    room = ((inner + 0.015) * _POINTS, (outer - 0.015) * _POINTS)
+    size, word, middle = _fitted(printable(wedge.word), room, math.radians(wedge.end - wedge.start))
     if not size:
         return
     angle = math.radians(90 - (wedge.start + wedge.end) / 2)
-    right = math.cos(angle) >= 0
     panel.text(
-        middle * math.cos(angle),
-        middle * math.sin(angle),
+        middle / _POINTS * math.cos(angle),
+        middle / _POINTS * math.sin(angle),
         word,
         fontsize=size,
-        rotation=math.degrees(angle) + (0 if right else 180),
+        rotation=math.degrees(angle) + (0 if math.cos(angle) >= 0 else 180),
         rotation_mode="anchor",
         ha="center",
         va="center_baseline",
@@ -97,22 +95,25 @@ def _wedge(panel: Any, wedge: Wedge, radii: tuple[float, float], colour: Any) ->
     )
 
 
-def _fitted(word: str, length: float, radius: float, angle: float) -> tuple[float, str]:
-    """Points of type at which a word fits a wedge along its radius, and the word, cut where it is too long; 0 where none does.
+def _fitted(word: str, room: tuple[float, float], angle: float) -> tuple[float, str, float]:
+    """Points of type at which a word fits a wedge along its radius, the word, cut where it is too long, and the radius of its middle.
 
-    ``length``, ``radius`` of the wedge's middle, in points; its ``angle`` in radians. The word's inner end has least room.
+    0 points where none fits. ``room`` is from which radius to which, in points; ``angle`` in radians. A word stands in the middle of
+    its room, or at the outer end, where a narrow wedge is wider.
     """
+    inner, outer = room
     size = _LARGEST
     while size >= _SMALLEST:
         wide = size * _em(word)
-        narrowest = 2 * (radius - wide / 2) * math.tan(min(angle, 1.5) / 2)
-        if wide <= length and narrowest >= 1.15 * size:
-            return size, word
-        if wide > length and size <= 6 and len(word) > 4:
+        for middle in ((inner + outer) / 2, outer - wide / 2):
+            narrowest = 2 * (middle - wide / 2) * math.tan(min(angle, 1.5) / 2)
+            if wide <= outer - inner and narrowest >= 1.15 * size:
+                return size, word, middle
+        if wide > outer - inner and size <= 6 and len(word) > 4:
             word = f"{word.rstrip('…')[:-1]}…"
         else:
             size -= 0.25
-    return 0.0, word
+    return 0.0, word, 0.0
 
 
 def _em(text: str) -> float:
@@ -132,9 +133,9 @@ def _hole(panel: Any, analysis: "Analysis", producer: str) -> None:
         "sentences have a pair",
         f"shown: {sum(pair.share for pair in shown):.0f} % of these",
     ]
-    room = 2 * _HOLE * _POINTS * 0.86
+    room = 2 * _HOLE * _POINTS * 0.84
     name = name if len(name) <= 40 else f"{name[:39]}…"
-    size = min(12.0, room / max(_em(name), 0.1) / 1.08)
+    size = min(12.0, room / max(_em(name), 0.1) / 1.16)  # bold is wider
     panel.text(0, 0.115, name, fontsize=size, fontweight="bold", ha="center", va="center", color=_INK)
     for place, line in enumerate(lines):
         panel.text(0, 0.03 - 0.062 * place, line, fontsize=8.5, ha="center", va="center", color=_INK)
@@ -144,7 +145,7 @@ def _note(analysis: "Analysis", producers: list[str]) -> str:
     share = f"{analysis.config.share:g} %"
     whose = "its producer's" if len(producers) > 1 else "the"
     return (
-        f"Root verb (inside) and its direct object (outside) of each sentence, as lemmas: pairs that make {share} or more of {whose} pairs.\n"
+        f"Root verb (inside) and its direct object (outside) of each sentence: pairs that make {share} or more of {whose} pairs.\n"
         f"{printable(analysis.release)}, parsed by {printable(analysis.counts.parser)}"
     )
 
