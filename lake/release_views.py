@@ -12,8 +12,10 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake.catalog import quote
 from captionlake.lake.release_names import release_row
 
-# Written after the snapshot a release pins: read as they are now.
-_LATER = frozenset({"releases", "release_items", "release_captions", "exclusions", "takedowns", "publications"})
+# Written after the snapshot a release pins: read as they are now. What is counted of a caption depends on its text alone.
+_LATER = frozenset(
+    {"releases", "release_items", "release_captions", "exclusions", "takedowns", "publications", "caption_words"}
+)
 _OWN = ("items", "captions", "exclusions")
 
 

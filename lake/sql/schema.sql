@@ -47,6 +47,13 @@ CREATE TABLE IF NOT EXISTS caption_scores (
     caption_id VARCHAR NOT NULL, model_id VARCHAR NOT NULL, score DOUBLE NOT NULL, truncated BOOLEAN NOT NULL
 );
 
+CREATE TABLE IF NOT EXISTS caption_words (
+    caption_id VARCHAR NOT NULL, parser VARCHAR NOT NULL, sentences INTEGER NOT NULL, tokens INTEGER NOT NULL,
+    words INTEGER NOT NULL, nouns INTEGER NOT NULL, proper_nouns INTEGER NOT NULL, adjectives INTEGER NOT NULL,
+    verbs INTEGER NOT NULL, auxiliaries INTEGER NOT NULL, adverbs INTEGER NOT NULL, numerals INTEGER NOT NULL,
+    pairs VARCHAR[] NOT NULL
+);
+
 CREATE TABLE IF NOT EXISTS conversations (
     conversation_id VARCHAR NOT NULL, image_ids VARCHAR[] NOT NULL, turns JSON NOT NULL, origin VARCHAR, caption_id VARCHAR,
     image_paths VARCHAR[], record JSON

@@ -1,0 +1,166 @@
+"""Two rings: root verbs inside, the nouns that are their objects outside; one producer, or two side by side.
+
+A wedge is as wide as its pairs are frequent among those that are shown; the hole says which part of all pairs that is. Colours
+repeat where verbs are many, but every wedge bears its word, so that nothing is told by colour alone.
+"""
+
+import io
+import math
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from captionlake.curation.analysis.rings import Wedge, colours, rings
+from captionlake.errors import require
+from captionlake.lake.options import printable
+
+if TYPE_CHECKING:
+    from captionlake.curation.analysis.analysis import Analysis
+
+MOST_PRODUCERS = 2
+_PANEL, _FOOT = 6.4, 0.5  # inches: a side of the square that holds the rings, and the note below
+_HOLE, _MIDDLE, _EDGE = 0.34, 0.645, 1.0  # radii
+_SMALLEST, _LARGEST = 5.0, 11.0  # points of type; a wedge too narrow for the smallest bears no word
+_POINTS = 72 * _PANEL / 2.04  # of a radius
+_INK, _PAPER = "#1a1a1a", "#ffffff"
+
+
+def draw_sunburst(analysis: "Analysis") -> dict[str, bytes]:
+    """``sunburst.png`` and ``sunburst.svg`` by name; nothing where no pair is shown. SVG keeps its words as text.
+
+    Of more than two producers the first two are drawn.
+    """
+    producers = [name for name in analysis.producers if analysis.shown(name)][:MOST_PRODUCERS]
+    if not producers:
+        return {}
+    matplotlib: Any = require("matplotlib", extra="analysis")
+    agg: Any = require("matplotlib.backends.backend_agg", extra="analysis")
+    vector: Any = require("matplotlib.backends.backend_svg", extra="analysis")
+    from matplotlib.figure import Figure
+
+    style = {
+        "svg.hashsalt": "captionlake",
+        "svg.fonttype": "none",
+        "font.family": ["DejaVu Sans"],
+        "text.parse_math": False,
+    }
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands for it
+        figure = Figure(figsize=(_PANEL * len(producers), _PANEL + _FOOT), dpi=200)
+        _draw(figure, analysis, producers)
+        png, svg = io.BytesIO(), io.BytesIO()
+        agg.FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
+        vector.FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
+    return {"sunburst.png": png.getvalue(), "sunburst.svg": svg.getvalue()}
+
+
+def _draw(figure: Any, analysis: "Analysis", producers: list[str]) -> None:
+    both = {producer: rings(analysis.shown(producer)) for producer in producers}
+    paint = colours([[wedge.word for wedge in verbs] for verbs, _ in both.values()])
+    height = _PANEL / (_PANEL + _FOOT)
+    for place, (producer, (verbs, nouns)) in enumerate(both.items()):
+        panel = figure.add_axes((place / len(producers), 1 - height, 1 / len(producers), height), aspect="equal")
+        panel.set_axis_off()
+        panel.set(xlim=(-1.02, 1.02), ylim=(-1.02, 1.02))
+        for wedge in verbs:
+            _wedge(panel, wedge, (_HOLE, _MIDDLE), paint[wedge.verb])
+        for number, wedge in enumerate(nouns):
+            _wedge(panel, wedge, (_MIDDLE, _EDGE), _paler(paint[wedge.verb], 0.5 + 0.18 * (number % 2)))
+        _hole(panel, analysis, producer)
+    figure.text(
+        0.5, 0.16 / (_PANEL + _FOOT), _note(analysis, producers), ha="center", va="bottom", fontsize=7.5, color=_INK
+    )
+
+
+def _wedge(panel: Any, wedge: Wedge, radii: tuple[float, float], colour: Any) -> None:
+    from matplotlib.patches import Wedge as Patch
+
+    inner, outer = radii
+    turn = (90 - wedge.end, 90 - wedge.start)
+    panel.add_patch(Patch((0, 0), outer, *turn, width=outer - inner, facecolor=colour, edgecolor=_PAPER, linewidth=0.9))
+    room = ((inner + 0.015) * _POINTS, (outer - 0.015) * _POINTS)
+    size, word, middle = _fitted(printable(wedge.word), room, math.radians(wedge.end - wedge.start))
+    if not size:
+        return
+    angle = math.radians(90 - (wedge.start + wedge.end) / 2)
+    panel.text(
+        middle / _POINTS * math.cos(angle),
+        middle / _POINTS * math.sin(angle),
+        word,
+        fontsize=size,
+        rotation=math.degrees(angle) + (0 if math.cos(angle) >= 0 else 180),
+        rotation_mode="anchor",
+        ha="center",
+        va="center_baseline",
+        color=_ink_on(colour),
+    )
+
+
+def _fitted(word: str, room: tuple[float, float], angle: float) -> tuple[float, str, float]:
+    """Points of type at which a word fits a wedge along its radius, the word, cut where it is too long, and the radius of its middle.
+
+    0 points where none fits. ``room`` is from which radius to which, in points; ``angle`` in radians. A word stands in the middle of
+    its room, or at the outer end, where a narrow wedge is wider.
+    """
+    inner, outer = room
+    size = _LARGEST
+    while size >= _SMALLEST:
+        wide = size * _em(word)
+        for middle in ((inner + outer) / 2, outer - wide / 2):
+            narrowest = 2 * (middle - wide / 2) * math.tan(min(angle, 1.5) / 2)
+            if wide <= outer - inner and narrowest >= 1.15 * size:
+                return size, word, middle
+        if wide > outer - inner and size <= 6 and len(word) > 4:
+            word = f"{word.rstrip('…')[:-1]}…"
+        else:
+            size -= 0.25
+    return 0.0, word, 0.0
+
+
+def _em(text: str) -> float:
+    """The text's width, in sizes of its type."""
+    from matplotlib.textpath import TextPath
+
+    return float(TextPath((0, 0), text, size=100).get_extents().width) / 100 if text.strip() else 0.0
+
+
+def _hole(panel: Any, analysis: "Analysis", producer: str) -> None:
+    shown = analysis.shown(producer)
+    total = analysis.answers["totals"].of(producer)[0]
+    name = printable(producer)
+    lines = [
+        f"{total['captions']:,} captions",
+        f"{total['sentences_with_pair']:,} of {total['sentences']:,}",
+        "sentences have a pair",
+        f"shown: {sum(pair.share for pair in shown):.0f} % of these",
+    ]
+    room = 2 * _HOLE * _POINTS * 0.84
+    name = name if len(name) <= 40 else f"{name[:39]}…"
+    size = min(12.0, room / max(_em(name), 0.1) / 1.16)  # bold is wider
+    panel.text(0, 0.115, name, fontsize=size, fontweight="bold", ha="center", va="center", color=_INK)
+    for place, line in enumerate(lines):
+        panel.text(0, 0.03 - 0.062 * place, line, fontsize=8.5, ha="center", va="center", color=_INK)
+
+
+def _note(analysis: "Analysis", producers: list[str]) -> str:
+    share = f"{analysis.config.share:g} %"
+    whose = "its producer's" if len(producers) > 1 else "the"
+    return (
+        f"Root verb (inside) and its direct object (outside) of each sentence: pairs that make {share} or more of {whose} pairs.\n"
+        f"{printable(analysis.release)}, parsed by {printable(analysis.counts.parser)}"
+    )
+
+
+def _paler(colour: str, by: float) -> tuple[float, float, float]:
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = (part + (1 - part) * by for part in to_rgb(colour))
+    return red, green, blue
+
+
+def _ink_on(colour: Any) -> str:
+    """Dark or white type, whichever stands out more (WCAG's relative luminance)."""
+    from matplotlib.colors import to_rgb
+
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
+    light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return _INK if (light + 0.05) / 0.06 >= 1.05 / (light + 0.05) else _PAPER
