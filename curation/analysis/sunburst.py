@@ -42,6 +42,7 @@ def draw_sunburst(analysis: "Analysis") -> dict[str, bytes]:
         "svg.fonttype": "none",
         "font.family": ["DejaVu Sans"],
         "text.parse_math": False,
+        "text.hinting": "none",  # so that words are as wide as they were measured
     }
     with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands for it
