@@ -39,6 +39,7 @@ benchmarks: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/selection.py
 	$(BIN)/python benchmarks/join.py
 	$(BIN)/python benchmarks/join.py --curve
+	$(BIN)/python benchmarks/analysis.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"captionlake needs Python 3.11 or 3.12, this is {v[0]}.{v[1]}: run  make PYTHON=python3.12 $(MAKECMDGOALS)")'
