@@ -22,7 +22,7 @@ imports: $(VENV)/test.stamp
 	$(BIN)/lint-imports
 
 unit: $(VENV)/test.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # The wheel, installed apart from the checkout, must hold all that it needs.
 wheel: $(VENV)/test.stamp
@@ -42,6 +42,7 @@ benchmarks: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/join.py
 	$(BIN)/python benchmarks/join.py --curve
 	$(BIN)/python benchmarks/teacher.py --requests 1000
+	$(BIN)/python benchmarks/analysis.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"captionlake needs Python 3.11 or 3.12, this is {v[0]}.{v[1]}: run  make PYTHON=python3.12 $(MAKECMDGOALS)")'

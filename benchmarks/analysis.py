@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def main() -> None:
         runs.append((rate(few, lambda some: [whole(text) for text in some]), rate(few, ours.counts)))
     loop, one = (statistics.median(run[which][0] for run in runs) for which in (0, 1))
     ratios = [run[1][0] / run[0][0] for run in runs]
-    print(f"{parser_id}, spaCy {spacy.__version__}")
+    print(f"{parser_id}, spaCy {version('spacy')}")
     print(f"nlp(text) in a loop, the whole pipeline: {loop:.1f} captions/s")
     print(
         f"counts, one process: {one:.1f} captions/s, {statistics.median(ratios):.2f} times as many "

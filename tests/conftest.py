@@ -7,11 +7,15 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
 
 from captionlake.lake import Lake
+
+hypothesis.settings.register_profile("captionlake", deadline=None)  # machines are shared: a slow example is no failure
+hypothesis.settings.load_profile("captionlake")
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 

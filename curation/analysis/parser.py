@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from captionlake.curation.analysis.lemmas import lemma
+from captionlake.curation.analysis.quick_ruler import QuickRuler
 from captionlake.curation.analysis.root_pairs import OBJECTS, root_pairs
 from captionlake.errors import CaptionlakeError, require
 
@@ -36,7 +37,8 @@ class Parser:
     """A loaded pipeline. ``parser_id`` names its package, its version and the rules by which its parses are counted."""
 
     nlp: Any
-    lemmatizer: Any  # left out of the pipeline; None where lemmas come from the pipeline
+    ruler: QuickRuler | None  # these two are left out of the pipeline; None where it keeps its own
+    lemmatizer: Any
     parser_id: str
 
     def counts(self, texts: Sequence[str]) -> list[Counts]:
@@ -56,11 +58,12 @@ class Parser:
             yield _sum(self._count(doc) for doc in islice(docs, len(parts)))
 
     def _count(self, doc: Any) -> Counts:
-        table = doc.to_array(["POS", "DEP", "HEAD", "SENT_START"])  # (T, 4), uint64; a head is told by how far it is
-        pos, dep, ids = table[:, 0], table[:, 1], doc.vocab.strings
-        heads = np.arange(len(table)) + table[:, 2].astype(np.int64)
+        table = doc.to_array(["DEP", "HEAD", "SENT_START"])  # (T, 3), uint64; a head is told by how far it is
+        pos = self.ruler.parts_of_speech(doc) if self.ruler else doc.to_array("POS")
+        dep, ids = table[:, 0], doc.vocab.strings
+        heads = np.arange(len(table)) + table[:, 1].astype(np.int64)
         words = ~np.isin(pos, [ids[label] for label in NO_WORDS])
-        sentence = np.cumsum(table[:, 3] == 1)
+        sentence = np.cumsum(table[:, 2] == 1)
         objects = np.isin(dep, [ids[label] for label in OBJECTS]) & (pos == ids["NOUN"])
         pairs = root_pairs(pos == ids["VERB"], np.flatnonzero(objects).tolist(), heads)
         return {
@@ -68,8 +71,13 @@ class Parser:
             "words": int(np.count_nonzero(words)),
             "sentences": len(np.unique(sentence[words])),
             **{name: int(np.count_nonzero(pos == ids[label])) for name, label in COUNTED.items()},
-            "pairs": [" ".join(lemma(doc[place], self.lemmatizer) for place in pair) for pair in pairs],
+            "pairs": [f"{self._lemma(doc[verb])} {self._lemma(doc[noun])}" for verb, noun in pairs],
         }
+
+    def _lemma(self, token: Any) -> str:
+        if self.ruler:
+            self.ruler.set(token)
+        return lemma(token, self.lemmatizer)
 
 
 def find_package(name: str | None = None) -> tuple[str, str]:
@@ -101,7 +109,7 @@ def load_parser(name: str | None = None) -> Parser:
         nlp.disable_pipe("lemmatizer")
     else:
         lemmatizer = None
-    return Parser(nlp, lemmatizer, parser_id)
+    return Parser(nlp, QuickRuler.replacing(nlp) if lemmatizer else None, lemmatizer, parser_id)
 
 
 def _advice(name: str | None) -> str:

@@ -42,6 +42,12 @@ def test_counts_are_those_of_the_whole_pipeline(parser: Parser) -> None:
 
     whole = spacy.load(find_package()[0])
     texts = [TEXT, "", "  \n ", "?!", "A cat.  It sits there.\n\nIt is 3 years old, isn't it?", "猫", TEXT.lower()]
+    texts += [
+        "There is a tower; there's a gate.",
+        "Let's go! She ain't gonna go, y'all got to.",
+        "It\u00a0has had, does, did all.",
+    ]
+    texts += [line.partition("\t")[0] for line in GOLD.read_text(encoding="utf-8").splitlines()]
     for text, counts in zip(texts, parser.counts(texts), strict=True):
         tokens = [token for token in whole(text) if token.pos_ != "SPACE"]
         words = [token for token in tokens if token.pos_ not in ("PUNCT", "SYM")]
@@ -56,45 +62,14 @@ def test_a_lemma_is_spacys_but_where_its_rules_are_wrong(parser: Parser) -> None
     import spacy
 
     whole = spacy.load(find_package()[0])
-    words = [
-        "riding",
-        "staring",
-        "hopping",
-        "hoping",
-        "tapping",
-        "taping",
-        "running",
-        "seeing",
-        "opening",
-        "fixing",
-        "rides",
-        "stares",
-        "crosses",
-        "goes",
-        "sees",
-    ]
+    words = ["riding", "staring", "hopping", "hoping", "tapping", "taping", "running", "seeing", "opening", "fixing"]
+    words += ["rides", "stares", "crosses", "goes", "sees"]
+    right = ["ride", "stare", "hop", "hope", "tap", "tape", "run", "see", "open", "fix"]
+    right += ["ride", "stare", "cross", "go", "see"]
     docs = [whole(f"She {'was ' if word.endswith('ing') else ''}{word} it.") for word in words]
     told = [(doc[-3].pos_, lemma(_Bare(doc[-3]), parser.lemmatizer), doc[-3].lemma_) for doc in docs]
     assert {pos for pos, _, _ in told} == {"VERB"}
-    assert [ours for _, ours, _ in told] == (
-        [
-            "ride",
-            "stare",
-            "hop",
-            "hope",
-            "tap",
-            "tape",
-            "run",
-            "see",
-            "open",
-            "fix",
-            "ride",
-            "stare",
-            "cross",
-            "go",
-            "see",
-        ]
-    )
+    assert [ours for _, ours, _ in told] == right
     differ = [word for word, (_, ours, spacys) in zip(words, told, strict=True) if ours != spacys]
     assert differ == ["riding", "staring", "hoping", "taping", "rides", "stares"]
 
