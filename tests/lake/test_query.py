@@ -62,7 +62,7 @@ def test_a_release_and_a_snapshot(sql_lake: Any) -> None:
 @pytest.mark.parametrize(
     ("query", "options", "message"),
     [
-        ("SELECT * FROM nosuch", {}, "the tables are caption_flags, caption_scores, captions"),
+        ("SELECT * FROM nosuch", {}, "the tables are caption_flags, caption_scores, caption_words, captions"),
         ("SELECT nosuch FROM images", {}, "nosuch"),
         ("SELECT 'a'::INT", {}, "Could not convert"),
         ("SELECT error('made up')", {}, "made up"),
