@@ -15,7 +15,15 @@ from captionlake.lake.catalog import first_line, quote
 from captionlake.lake.gate import check_order, check_predicate
 
 #: tables that a condition or an order may read beside the columns of images, at the selection's snapshot
-PREDICATE_TABLES = ("images", "sources", "captions", "caption_flags", "caption_scores", "caption_words", "contamination")
+PREDICATE_TABLES = (
+    "images",
+    "sources",
+    "captions",
+    "caption_flags",
+    "caption_scores",
+    "caption_words",
+    "contamination",
+)
 
 
 def candidates(

@@ -62,11 +62,11 @@ def test_a_release_and_a_snapshot(sql_lake: Any) -> None:
 @pytest.mark.parametrize(
     ("query", "options", "message"),
     [
-<<<<<<< HEAD
-        ("SELECT * FROM nosuch", {}, "the tables are caption_checks, caption_flags, caption_scores"),
-=======
-        ("SELECT * FROM nosuch", {}, "the tables are caption_flags, caption_scores, caption_words, captions"),
->>>>>>> d4d7bce54467ecd9e1432f47899b5c340aaf6823
+        (
+            "SELECT * FROM nosuch",
+            {},
+            "the tables are caption_checks, caption_flags, caption_scores, caption_words, captions",
+        ),
         ("SELECT nosuch FROM images", {}, "nosuch"),
         ("SELECT 'a'::INT", {}, "Could not convert"),
         ("SELECT error('made up')", {}, "made up"),
