@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from captionlake.errors import CaptionlakeError
+from captionlake.lake.catalog import quote
 from captionlake.lake.export import ExportCounts, export_parquet
 from captionlake.lake.exports.json_files import RECORD, write_json
 from captionlake.lake.exports.sft_parquet import write_sft_parquet
@@ -54,7 +55,11 @@ def _json(lake: Lake, release: Release, form: str, folder: Path) -> ExportCounts
     query, given = record_query(release, bare_lcs=form == "llava-json")
     query = f"SELECT * FROM ({query}) WHERE record IS NOT NULL" if release.kind == "images" else query
     path = folder / f"{release.name}-{release.version}.json"
-    written = write_json(lake, query, given, path, release.n_items if release.kind == "sft" else None)
+    table = "release_items" if release.kind == "sft" else "release_captions"
+    listed = (
+        f"SELECT position FROM lake.{table} WHERE name = {quote(release.name)} AND version = {quote(release.version)}"
+    )
+    written = write_json(lake, query, given, path, listed=listed)
     return ExportCounts(rows=written.rows)
 
 

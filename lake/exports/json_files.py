@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.durable import sync_folder
+from captionlake.lake.exports.ahead import ahead
 from captionlake.lake.exports.ordered import ROWS_PER_RANGE, in_order
 from captionlake.lake.lake import Lake
 from captionlake.lake.progress import progress
@@ -43,8 +44,12 @@ def export_origin(lake: Lake, origin: str, path: Path) -> Written:
     return write_json(lake, query, {}, path, count)
 
 
-def write_json(lake: Lake, query: str, given: dict[str, Any], path: Path, rows: int | None = None) -> Written:
+def write_json(
+    lake: Lake, query: str, given: dict[str, Any], path: Path, rows: int | None = None, *, listed: str | None = None
+) -> Written:
     """Write the texts of ``query`` (position, perhaps ordinal, record) as a list. ``rows``: how many there must be, where that is known.
+
+    ``listed``: a cheaper query for the positions alone, where there is one.
 
     Raises where a text or a row is lacking, and leaves no file then.
     """
@@ -52,7 +57,7 @@ def write_json(lake: Lake, query: str, given: dict[str, Any], path: Path, rows: 
     if path.exists():
         raise CaptionlakeError(f"{path} is there already: remove it, or name another file")
     partial = path.with_name(f".{path.name}.partial")
-    ranges = ranges_of(lake, query, given)
+    ranges = ranges_of(lake, listed or query, given if listed is None else None)
     rows = sum(ranges.values()) if rows is None else rows
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +79,7 @@ def write_json(lake: Lake, query: str, given: dict[str, Any], path: Path, rows: 
     return Written(rows, path.stat().st_size)
 
 
-def ranges_of(lake: Lake, query: str, given: dict[str, Any]) -> dict[int, int]:
+def ranges_of(lake: Lake, query: str, given: dict[str, Any] | None) -> dict[int, int]:
     """How many rows of a query fall into each range of positions."""
     counted = f"SELECT position // {ROWS_PER_RANGE}, count(*) FROM ({query}) GROUP BY 1"
     return dict(lake.connection.cursor().execute(counted, given).fetchall())
@@ -88,7 +93,7 @@ def ordered_rows(
         ranges = ranges_of(lake, query, given) if ranges is None else ranges
         text = f"SELECT * REPLACE (record || e',\\n' AS record) FROM ({query})"
         reader = lake.connection.cursor().execute(text, given).to_arrow_reader(_BATCH)
-        yield from in_order(reader, ranges, staging)
+        yield from in_order(ahead(reader), ranges, staging)
 
 
 def _write(file: BinaryIO, texts: pa.ChunkedArray, *, last: bool) -> None:

@@ -1,8 +1,9 @@
 -- The captions of a release of images as rows of LLaVA's form; record is NULL for a picture without one. A path that two pictures would have goes to neither of them.
 SELECT n.position, coalesce(rc.ordinal, 0) AS ordinal, n.path,
-       '{"id":' || to_json(regexp_replace(regexp_extract(n.path, '[^/]*$'), '(.)\.[A-Za-z0-9]{1,5}$', '\1'))::VARCHAR || ',"image":'
-       || to_json(n.path)::VARCHAR || ',"conversations":[{"from":"human","value":' || to_json($question::VARCHAR)::VARCHAR
-       || '},{"from":"gpt","value":' || to_json(c."text")::VARCHAR || '}]}' AS record
+       CASE WHEN c."text" IS NOT NULL THEN concat(
+           '{"id":', to_json(regexp_replace(regexp_extract(n.path, '[^/]*$'), '(.)\.[A-Za-z0-9]{1,5}$', '\1'))::VARCHAR, ',"image":',
+           to_json(n.path)::VARCHAR, ',"conversations":[{"from":"human","value":', to_json($question::VARCHAR)::VARCHAR,
+           '},{"from":"gpt","value":', to_json(c."text")::VARCHAR, '}]}') END AS record
 FROM (
     SELECT position, CASE WHEN count(*) OVER (PARTITION BY path) = 1 THEN path
                           ELSE collection || '/images/' || image_id || '.' || lower(replace(format, 'JPEG', 'jpg')) END AS path
