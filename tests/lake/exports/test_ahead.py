@@ -27,7 +27,7 @@ def test_an_error_comes_through_after_what_was_made() -> None:
 
 
 def test_who_stops_early_stops_the_making() -> None:
-    made = []
+    made: list[int] = []
 
     def endless() -> Iterator[int]:
         while True:
@@ -36,6 +36,6 @@ def test_who_stops_early_stops_the_making() -> None:
 
     found = ahead(endless(), 2)
     assert [next(found) for _ in range(3)] == [0, 1, 2]
-    found.close()
+    found.close()  # type: ignore[attr-defined]
     assert len(made) <= 7
     assert not any(thread.name == "ahead" for thread in threading.enumerate())
