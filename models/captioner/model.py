@@ -80,7 +80,7 @@ class ShareCaptionerForConditionalGeneration(PreTrainedModel, GenerationMixin): 
             init.normal_(self.flag_image_start, mean=0.0, std=std)
             init.normal_(self.flag_image_end, mean=0.0, std=std)
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         return self.language_model.get_input_embeddings()  # type: ignore[no-any-return]
 
     def set_input_embeddings(self, value: nn.Module) -> None:

@@ -11,12 +11,12 @@ END_OF_HUMAN, END_OF_ASSISTANT = "<TOKENS_UNUSED_0>", "<TOKENS_UNUSED_1>"
 # Greedy: the same picture gets the same caption. Saved with each model.
 GENERATION: dict[str, Any] = {"do_sample": False, "num_beams": 1, "max_new_tokens": 512}
 
-# The authors' settings, which sample: no two runs agree. Their penalty does not see the prompt; transformers' does.
+# The authors' settings, which sample: no two runs agree. They give the prompt as embeddings, so that their max_length of 500
+# counts the caption alone, and their penalty does not see the prompt's words, as transformers' does where it is given tokens.
 AUTHORS_GENERATION: dict[str, Any] = {
     "num_beams": 3,
     "do_sample": True,
-    "max_length": 500,
-    "max_new_tokens": None,
+    "max_new_tokens": 500,
     "repetition_penalty": 1.5,
     "temperature": 1.0,
 }
