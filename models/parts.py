@@ -44,14 +44,15 @@ def freeze_all_but(model: nn.Module, trained: Sequence[str]) -> None:
     """
     parts = _named_parts(model)
     reached = _reached_blocks(model, parts)
+    idle = {name for name in parts["vision"] if not _reaches_loss(name, reached)}
     chosen: set[str] = set()
     for part in trained:
-        there = {name for name in _parameters(parts, part) if _reaches_loss(name, reached)}
-        if not there:
+        wanted = _parameters(parts, part) - idle
+        if not wanted:
             raise CaptionlakeError(
                 f"{part} trains nothing: the blocks of the vision tower that reach the loss are 0 to {reached - 1}"
             )
-        chosen |= there
+        chosen |= wanted
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in chosen)
 
@@ -88,13 +89,12 @@ def _reached_blocks(model: nn.Module, parts: dict[str, dict[str, nn.Parameter]])
     transformers counts hidden states: 0 is the embeddings, n the output of block n - 1, -1 that of the last block.
     """
     blocks = sum(part.startswith("vision.") for part in parts)
-    layers = getattr(model.config, "vision_feature_layer", -1)
-    layers = [int(layer) for layer in layers] if isinstance(layers, list | tuple) else [int(layers)]
+    given = getattr(model.config, "vision_feature_layer", -1)
+    layers: list[int] = [*given] if isinstance(given, list | tuple) else [given]
     return max(layer if layer >= 0 else blocks + 1 + layer for layer in layers)
 
 
-def _reaches_loss(name: str, reached: int) -> bool:
-    """Of any parameter's name: no language model of transformers has one with these words."""
-    if block := _BLOCK.search(name):
+def _reaches_loss(name_in_tower: str, reached: int) -> bool:
+    if block := _BLOCK.search(name_in_tower):
         return int(block.group(1)) < reached
-    return ".post_layernorm." not in name and ".head." not in name
+    return ".post_layernorm." not in name_in_tower and ".head." not in name_in_tower
