@@ -7,7 +7,7 @@ Parts are found by the names of parameters, which stay the same under FSDP and o
 | ``vision`` | the whole vision tower |
 | ``vision.N`` | block N of the tower, from 0 |
 | ``sampler`` | the captioner's cross-attention |
-| ``projector`` | from the picture's features to the language model's width |
+| ``projector`` | from the picture's features to the language model's width; the captioner's two image flags |
 | ``language`` | the language model with its embeddings and head |
 """
 
@@ -25,6 +25,13 @@ _BEGINNINGS: dict[str, dict[str, str]] = {
         "model.multi_modal_projector.": "projector",
         "model.language_model.": "language",
         "lm_head.": "language",
+    },
+    "share_captioner": {
+        "vision_tower.": "vision",
+        "sampler.": "sampler",
+        "projector.": "projector",
+        "flag_image_": "projector",
+        "language_model.": "language",
     },
 }
 _BLOCK = re.compile(r"encoder\.layers\.(\d+)\.")

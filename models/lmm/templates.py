@@ -15,6 +15,7 @@ from typing import Any
 from captionlake.errors import CaptionlakeError
 
 IMAGE = "<image>"
+INTERNLM_MARKS = ("<TOKENS_UNUSED_0>", "<TOKENS_UNUSED_1>")  # the ends of a human's and of the assistant's words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +41,7 @@ class Template:
         return before + self.system + behind if self.system else ""
 
     def of_tokenizer(self, tokenizer: Any) -> "Template":
-        """The template with the tokenizer's own marks: ``<eoh>`` and ``<eoa>`` where it has them, else its end of sequence."""
+        """The template with the tokenizer's own marks: InternLM's ends of human and assistant, else its end of sequence."""
         if tokenizer.eos_token is None:
             raise CaptionlakeError("the tokenizer has no end-of-sequence token: set its eos_token")
         if lacking := [mark for mark in self.needs if token_id(tokenizer, mark) is None]:
@@ -49,11 +50,11 @@ class Template:
                 f"{', '.join(TEMPLATES)}"
             )
 
+        own = all(token_id(tokenizer, mark) is not None for mark in INTERNLM_MARKS)
+        eoh, eoa = INTERNLM_MARKS if own else (tokenizer.eos_token, tokenizer.eos_token)
+
         def filled(text: str) -> str:
-            for mark in ("<eoh>", "<eoa>"):
-                own = tokenizer.eos_token if token_id(tokenizer, mark) is None else mark
-                text = text.replace(f"{{{mark[1:-1]}}}", own)
-            return text.replace("{eos}", tokenizer.eos_token)
+            return text.replace("{eos}", tokenizer.eos_token).replace("{eoh}", eoh).replace("{eoa}", eoa)
 
         return replace(self, answer=filled(self.answer), end=filled(self.end), between=filled(self.between))
 

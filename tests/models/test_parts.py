@@ -6,6 +6,7 @@ from torch import nn
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, SiglipVisionConfig
 
 from captionlake.errors import CaptionlakeError
+from captionlake.models.captioner import build, train_tokenizer
 from captionlake.models.parts import freeze_all_but, parts_of
 
 _SIZE = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
@@ -66,6 +67,21 @@ def test_exactly_what_is_trained_gets_a_gradient(tower: str, feature_layer: int,
     assert blocks == expected.get(trained[0], [])
     assert any("projector" in name for name in got) == ("projector" in trained)
     assert any("language_model" in name or "lm_head" in name for name in got) == ("language" in trained)
+
+
+@pytest.mark.parametrize("trained", [["sampler", "projector"], ["vision:1-", "language"], ["vision", "projector"]])
+def test_parts_of_a_captioner(trained: list[str]) -> None:
+    model, processor = build("tiny", train_tokenizer(["a cat"], 300))
+    parts = parts_of(model)
+    whole = [id(one) for name, part in parts.items() if not name.startswith("vision.") for one in part]
+    assert sorted(whole) == sorted(id(one) for one in model.parameters())
+    assert list(parts) == ["vision", "sampler", "projector", "language", "vision.0", "vision.1"]
+    freeze_all_but(model, trained)
+    picture = [processor.image_token_id] * processor.num_image_tokens
+    input_ids = torch.tensor([[1, *picture, 5, 6, 7]])
+    model(input_ids=input_ids, pixel_values=torch.randn(1, 3, 32, 32), labels=input_ids).loss.backward()
+    got = {name for name, one in model.named_parameters() if one.grad is not None}
+    assert got and got == {name for name, one in model.named_parameters() if one.requires_grad}
 
 
 def test_freezing_again_replaces_what_was_trained() -> None:

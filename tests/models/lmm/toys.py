@@ -7,8 +7,10 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 
+from captionlake.models.lmm.templates import INTERNLM_MARKS
+
 _MARKS = ["<unk>", "<s>", "</s>", "<image>"]
-_CHAT = ["<|im_start|>", "<|im_end|>", "<eoh>", "<eoa>"]
+_CHAT = ["<|im_start|>", "<|im_end|>", *INTERNLM_MARKS]
 
 
 @cache
