@@ -6,14 +6,17 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, Blip2VisionModel, CLIPImageProcessor, GenerationConfig
 
+from captionlake.models.lmm.templates import chat_template, template_of
+
 from .configuration import ShareCaptionerConfig
 from .model import ShareCaptionerForConditionalGeneration
 from .positions import resize_positions
 from .processor import ShareCaptionerProcessor
-from .prompts import GENERATION, chat_template, end_marks
+from .prompts import GENERATION
 from .sizes import config_of
 from .tokenizers import IMAGE, check_tokens, fit_for_pictures
 
+TEMPLATE = "share_captioner"  # of its prompts, in training and in use
 _ROUND = 64  # rows of an embedding table are rounded up to this many, for the speed of its products
 
 
@@ -75,14 +78,17 @@ def new_processor(config: ShareCaptionerConfig, tokenizer: Any) -> ShareCaptione
     side = config.vision_config.image_size
     pictures = CLIPImageProcessor(size={"height": side, "width": side}, do_center_crop=False)
     return ShareCaptionerProcessor(
-        pictures, tokenizer, num_image_tokens=config.num_image_tokens, chat_template=chat_template(tokenizer)
+        pictures,
+        tokenizer,
+        num_image_tokens=config.num_image_tokens,
+        chat_template=chat_template(template_of(TEMPLATE), tokenizer),
     )
 
 
 def generation_config(config: ShareCaptionerConfig, tokenizer: Any) -> GenerationConfig:
     """Greedy; stops at the end of the assistant's words or of the text, and never says ``<image>``."""
-    _, assistant = end_marks(tokenizer)
-    ends = sorted({tokenizer.convert_tokens_to_ids(assistant), tokenizer.eos_token_id})
+    end = template_of(TEMPLATE).of_tokenizer(tokenizer).end
+    ends = sorted({tokenizer.convert_tokens_to_ids(end), tokenizer.eos_token_id})
     return GenerationConfig(
         **GENERATION,
         bos_token_id=tokenizer.bos_token_id,
