@@ -81,6 +81,12 @@ def _exchanges(turns: Sequence[tuple[str, str]]) -> Iterable[tuple[str, str | No
             yield text, turns[place + 1][1] if place + 1 < len(turns) else None
 
 
+def token_ids(tokenizer: Any, text: str) -> list[int]:
+    """Of a text that stands behind another: a mark is one token, other text is as many as it takes."""
+    mark = token_id(tokenizer, text)
+    return [mark] if mark is not None else _continued(tokenizer, text, _ANCHORS, special=False)
+
+
 def _answer(tokenizer: Any, template: Template, answer: str) -> list[int]:
     mark = token_id(tokenizer, template.end)
     text = template.space + answer + (template.end if mark is None else "")
