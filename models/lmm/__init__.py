@@ -6,17 +6,19 @@ require("transformers", extra="models")
 require("torch", extra="models")
 
 from captionlake.models.lmm.building import build_lmm, image_tokens, random_lmm, use_template  # noqa: E402
-from captionlake.models.lmm.encoding import NothingToLearn, encode  # noqa: E402
+from captionlake.models.lmm.collator import Collator  # noqa: E402
+from captionlake.models.lmm.grouping import ModalityLengthSampler  # noqa: E402
+from captionlake.models.lmm.preparing import Prepare  # noqa: E402
 from captionlake.models.lmm.sizes import config_of  # noqa: E402
-from captionlake.models.lmm.templates import TEMPLATES, Template  # noqa: E402
+from captionlake.models.lmm.templates import TEMPLATES  # noqa: E402
 
 __all__ = [
     "TEMPLATES",
-    "NothingToLearn",
-    "Template",
+    "Collator",
+    "ModalityLengthSampler",
+    "Prepare",
     "build_lmm",
     "config_of",
-    "encode",
     "image_tokens",
     "random_lmm",
     "use_template",
