@@ -6,7 +6,7 @@ Letters in shapes: B items of a batch, D numbers of a vector.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from captionlake.curation.placement import Placement
+from captionlake.placement import Placement
 from captionlake.errors import CaptionlakeError
 
 if TYPE_CHECKING:

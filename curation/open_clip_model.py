@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captionlake.curation.encoder import no_text_side, short, unit_rows
-from captionlake.curation.placement import Placement
+from captionlake.placement import Placement
 from captionlake.curation.preprocessing import Preprocessing
 from captionlake.errors import CaptionlakeError, require
 

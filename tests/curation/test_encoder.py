@@ -12,7 +12,7 @@ import pytest
 
 from captionlake.curation.encoding import Encoding
 from captionlake.curation.model import EmbedConfig, load_model
-from captionlake.curation.placement import place
+from captionlake.placement import place
 from captionlake.errors import CaptionlakeError
 
 RandomClip = Callable[..., Path]
