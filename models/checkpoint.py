@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from captionlake.errors import CaptionlakeError
+from captionlake.lake.durable import replace_text
 
 RECORD = "captionlake.json"
 
@@ -46,8 +47,8 @@ def read_record(folder: Path) -> CheckpointRecord | None:
 
 
 def write_record(folder: Path, record: CheckpointRecord) -> None:
-    """Beside the weights."""
-    (folder / RECORD).write_text(json.dumps(asdict(record), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    """Beside the weights, whole or not at all."""
+    replace_text(folder / RECORD, json.dumps(asdict(record), ensure_ascii=False, indent=2) + "\n")
 
 
 def weights_sha256(folder: Path) -> str:
