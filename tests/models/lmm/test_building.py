@@ -117,7 +117,7 @@ def test_the_projector_is_new_by_seed_or_another_models(towers: Path, words: Pat
     with pytest.raises(CaptionlakeError, match=r"linear_1.weight of \[32, 31\], and this .* need \[32, 32\]"):
         weights(projector=str(tmp_path / "other.safetensors"))
     with pytest.raises(
-        CaptionlakeError, match="holds no projector of two layers: it lacks linear_1.bias, linear_1.weight"
+        CaptionlakeError, match=r"holds no projector of two layers: it lacks linear_1\.bias, linear_1\.weight"
     ):
         weights(projector=str(words))
     with pytest.raises(CaptionlakeError, match="nowhere does not exist"):
