@@ -136,7 +136,7 @@ def _vision(name: Path | str) -> CaptionerVision:
         name, key_mapping={r"^vision_model\.": ""}, dtype=torch.float32, output_loading_info=True
     )
     _no_missing(name, found["missing_keys"])
-    return vision
+    return vision  # type: ignore[no-any-return]
 
 
 def _no_missing(name: Path | str, keys: Collection[str]) -> None:
