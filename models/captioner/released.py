@@ -136,11 +136,12 @@ def from_released(tensors: Iterator[tuple[str, Tensor]], places: Mapping[str, Pl
 def to_released(state: Mapping[str, Tensor], config: ShareCaptionerConfig) -> dict[str, Tensor]:
     """The other way: a checkpoint in the released form. A key's bias, which cannot change any attention, is left behind."""
     released = {}
+    like = state["language_model.model.embed_tokens.weight"]
     for key, place in released_keys(config).items():
         if place.ours is None:
             base = config.text_config.rope_parameters["rope_theta"]
-            steps = torch.arange(place.shape[0], dtype=torch.float32) / place.shape[0]
-            released[key] = 1.0 / base**steps
+            steps = torch.arange(place.shape[0], device=like.device) / place.shape[0]
+            released[key] = (1.0 / base**steps).to(like.dtype)
         elif key.endswith(".q_bias"):
             released[key] = state[place.ours].chunk(3)[0].clone()
         elif key.endswith(".v_bias"):

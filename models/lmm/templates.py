@@ -69,7 +69,7 @@ _VICUNA_SYSTEM = (
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
 
-# LLaVA tokenizes what follows a picture as a text of its own, before which a sentencepiece tokenizer sets a space. The
+# LLaVA and Share-Captioner tokenize what follows a picture as a text of its own, before which a sentencepiece tokenizer sets a space. The
 # space behind <image> gives the same tokens when the whole is tokenized at once.
 _TEMPLATES = [
     Template(name="plain", space=" ", end="\n", drops_text=True),
@@ -86,6 +86,7 @@ _TEMPLATES = [
     Template(
         name="share_captioner",
         human="<|User|>:",
+        picture=f"{IMAGE} ",
         answer="{eoh}\n<|Bot|>:",
         end="{eoa}",
         between="\n",
