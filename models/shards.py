@@ -70,7 +70,7 @@ def read_shards(shards: Mapping[Path, set[str]]) -> Iterator[tuple[str, Tensor]]
         yield from ((key, tensors[key]) for key in sorted(keys))
 
 
-class ShardWriter:
+class WeightWriter:
     """``add`` tensors one by one; files of up to ``shard_bytes`` are written as they fill, the index on leaving."""
 
     def __init__(self, folder: Path, *, shard_bytes: int = 5_000_000_000) -> None:
@@ -96,7 +96,7 @@ class ShardWriter:
         self._written.append((part, list(self._pending)))
         self._pending, self._bytes = {}, 0
 
-    def __enter__(self) -> "ShardWriter":
+    def __enter__(self) -> "WeightWriter":
         return self
 
     def __exit__(

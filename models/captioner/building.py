@@ -45,7 +45,7 @@ def build(
     if eyes is not None:
         config.vision_config = eyes.config
     if words is not None:
-        config = _around(config, words.config)
+        config = around(config, words.config)
     _tell_tokens(config, tokenizer, keep=words is not None)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -111,7 +111,7 @@ def generation_config(config: ShareCaptionerConfig, tokenizer: Any) -> Generatio
     )
 
 
-def _around(config: ShareCaptionerConfig, text: Any) -> ShareCaptionerConfig:
+def around(config: ShareCaptionerConfig, text: Any) -> ShareCaptionerConfig:
     """The same captioner around another language model: its sampler as wide as that, with heads that divide it."""
     width = text.hidden_size
     heads = next(heads for heads in (config.sampler_heads, text.num_attention_heads, 1) if width % heads == 0)
@@ -136,7 +136,7 @@ def _vision(name: Path | str) -> CaptionerVision:
         name, key_mapping={r"^vision_model\.": ""}, dtype=torch.float32, output_loading_info=True
     )
     _no_missing(name, found["missing_keys"])
-    return vision
+    return vision  # type: ignore[no-any-return]
 
 
 def _no_missing(name: Path | str, keys: Collection[str]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captionlake.errors import CaptionlakeError
-from captionlake.models.shards import ShardWriter, keys_by_shard, read_shards
+from captionlake.models.shards import WeightWriter, keys_by_shard, read_shards
 
 from .building import generation_config, new_processor
 from .configuration import ShareCaptionerConfig
@@ -37,7 +37,7 @@ def convert(source: Path, target: Path, *, config: ShareCaptionerConfig | None =
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    with ShardWriter(partial) as writer:
+    with WeightWriter(partial) as writer:
         for key, tensor in from_released(read_shards(shards), places):
             writer.add(key, _with_rows(tensor, config.text_config.vocab_size) if key in _BY_TOKEN else tensor)
             config.dtype = tensor.dtype
@@ -60,13 +60,16 @@ def _check_keys(source: Path, found: Collection[str], places: dict[str, Place]) 
 
 
 def read_tokenizer(source: Path) -> Any:
-    """InternLM's tokenizer: its own class is code of the checkpoint, which is not run; Llama's reads the same file."""
+    """InternLM's tokenizer: its own class is code of the checkpoint, which is not run; Llama's reads the same file.
+
+    Each text begins with ``<s>``, as the authors' prompts do.
+    """
     from transformers import LlamaTokenizer
 
     if not any((source / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         raise CaptionlakeError(f"{source} has no tokenizer.model (nor tokenizer.json): download it beside the weights")
     try:
-        return LlamaTokenizer.from_pretrained(source, local_files_only=True)
+        return LlamaTokenizer.from_pretrained(source, local_files_only=True, add_bos_token=True)
     except Exception as error:
         raise CaptionlakeError(
             f"the tokenizer in {source} cannot be read ({error}): a tokenizer.model needs  pip install sentencepiece"

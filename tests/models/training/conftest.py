@@ -84,7 +84,7 @@ def recipe(tmp_path: Path, training_lake: Path) -> Recipe:
 
     def write(name: str = "run", **changes: Any) -> Path:
         tables: dict[str, dict[str, Any]] = {
-            "data": {"release": "tiles@1.0.0", "max_length": 64},
+            "data": {"release": "tiles@1.0.0", "max_length": 256},
             "model": {"size": "tiny"},
             "train": {
                 "output": name,
