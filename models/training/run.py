@@ -128,6 +128,8 @@ def _trainer(
         data_collator=Collator(processor, always_picture=not data.modalities().all(), positions=True),
         callbacks=[telling, Keeping(job, processor, record)],
     )
+    if train.fsdp and not trainer.is_fsdp_enabled:  # accelerate leaves it out without a word where there is no GPU
+        raise CaptionlakeError("fsdp = true shards over GPUs, and none is found: leave it out")
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     trainer.args._n_gpu = min(1, trainer.args.n_gpu)  # several GPUs need torchrun; DataParallel is not used
