@@ -14,8 +14,8 @@ class Sample:
     """``images`` are the bytes as stored, one for each ``<image>`` in ``turns``; none for text alone.
 
     Of a release of images, ``turns`` are ``("human", "<image>")`` and ``("gpt", caption)``, and ``key`` is ``source/source_key``. Of
-    conversations, each ``<image>`` stands at the front of its turn, and ``key`` is the row's own id, or the conversation's where it has
-    none.
+    conversations, each ``<image>`` stands at the front of its turn, and ``key`` is the row's own id, or its position where it
+    has none.
     """
 
     position: int  # in the release
@@ -38,6 +38,11 @@ class UnreadableSample(CaptionlakeError):
 def caption_turns(caption: str) -> tuple[Turn, ...]:
     """A caption as question and answer; the question is left to the training's template."""
     return ("human", IMAGE), ("gpt", caption)
+
+
+def record_key(record: dict[str, Any], position: int) -> str:
+    """The own id of a row of LLaVA's form."""
+    return str(position if record.get("id") is None else record["id"])
 
 
 def record_turns(record: dict[str, Any], images: int) -> tuple[Turn, ...]:
