@@ -6,8 +6,6 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, Blip2VisionModel, CLIPImageProcessor, GenerationConfig
 
-from captionlake.errors import CaptionlakeError
-
 from .configuration import ShareCaptionerConfig
 from .model import ShareCaptionerForConditionalGeneration
 from .positions import resize_positions
