@@ -1,19 +1,24 @@
 """A new captioner, from nothing or from parts; and loading one back."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, Blip2VisionModel, CLIPImageProcessor, GenerationConfig
+from transformers import AutoModelForCausalLM, CLIPImageProcessor, GenerationConfig, PreTrainedConfig
+
+from captionlake.errors import CaptionlakeError
+from captionlake.models.lmm.templates import chat_template, template_of
 
 from .configuration import ShareCaptionerConfig
-from .model import ShareCaptionerForConditionalGeneration
+from .model import CaptionerVision, ShareCaptionerForConditionalGeneration
 from .positions import resize_positions
 from .processor import ShareCaptionerProcessor
-from .prompts import GENERATION, chat_template, end_marks
+from .prompts import GENERATION
 from .sizes import config_of
 from .tokenizers import IMAGE, check_tokens, fit_for_pictures
 
+TEMPLATE = "share_captioner"  # of its prompts, in training and in use
 _ROUND = 64  # rows of an embedding table are rounded up to this many, for the speed of its products
 
 
@@ -35,7 +40,7 @@ def build(
     """
     config = config_of(size) if isinstance(size, str) else size
     fit_for_pictures(tokenizer)
-    eyes = None if vision is None else Blip2VisionModel.from_pretrained(vision)
+    eyes = None if vision is None else _vision(vision)
     words = None if language is None else AutoModelForCausalLM.from_pretrained(language, gguf_file=gguf_file)
     if eyes is not None:
         config.vision_config = eyes.config
@@ -46,7 +51,7 @@ def build(
         torch.manual_seed(seed)
         model = ShareCaptionerForConditionalGeneration(config)
     if eyes is not None:
-        model.vision_tower.load_state_dict(_without_norm(eyes.state_dict()))
+        model.vision_tower.load_state_dict(eyes.state_dict())
     if words is not None:
         model.language_model.load_state_dict(words.state_dict())
         if len(tokenizer) > config.text_config.vocab_size:
@@ -62,8 +67,19 @@ def load(
     folder: Path | str, *, image_size: int | None = None, **options: Any
 ) -> tuple[ShareCaptionerForConditionalGeneration, ShareCaptionerProcessor]:
     """A saved captioner; with ``image_size`` another resolution than it was saved with. ``options`` go to the model."""
-    model = ShareCaptionerForConditionalGeneration.from_pretrained(folder, image_size=image_size, **options)
-    processor = ShareCaptionerProcessor.from_pretrained(folder)
+    try:
+        kind = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
+        if kind != ShareCaptionerConfig.model_type:
+            raise CaptionlakeError(
+                f"{folder} holds a model of type {kind}, not a captioner ({ShareCaptionerConfig.model_type})"
+            )
+        model, found = ShareCaptionerForConditionalGeneration.from_pretrained(
+            folder, image_size=image_size, output_loading_info=True, **options
+        )
+        processor = ShareCaptionerProcessor.from_pretrained(folder)
+    except OSError as error:
+        raise CaptionlakeError(f"{folder} is no whole captioner: {' '.join(str(error).split())}") from error
+    _no_missing(folder, found["missing_keys"])
     check_tokens(processor.tokenizer, model.get_input_embeddings().num_embeddings)
     if image_size is not None:
         processor.resize(image_size)
@@ -75,14 +91,17 @@ def new_processor(config: ShareCaptionerConfig, tokenizer: Any) -> ShareCaptione
     side = config.vision_config.image_size
     pictures = CLIPImageProcessor(size={"height": side, "width": side}, do_center_crop=False)
     return ShareCaptionerProcessor(
-        pictures, tokenizer, num_image_tokens=config.num_image_tokens, chat_template=chat_template(tokenizer)
+        pictures,
+        tokenizer,
+        num_image_tokens=config.num_image_tokens,
+        chat_template=chat_template(template_of(TEMPLATE), tokenizer),
     )
 
 
 def generation_config(config: ShareCaptionerConfig, tokenizer: Any) -> GenerationConfig:
     """Greedy; stops at the end of the assistant's words or of the text, and never says ``<image>``."""
-    _, assistant = end_marks(tokenizer)
-    ends = sorted({tokenizer.convert_tokens_to_ids(assistant), tokenizer.eos_token_id})
+    end = template_of(TEMPLATE).of_tokenizer(tokenizer).end
+    ends = sorted({tokenizer.convert_tokens_to_ids(end), tokenizer.eos_token_id})
     return GenerationConfig(
         **GENERATION,
         bos_token_id=tokenizer.bos_token_id,
@@ -111,5 +130,18 @@ def _tell_tokens(config: ShareCaptionerConfig, tokenizer: Any, *, keep: bool) ->
     text.pad_token_id = tokenizer.pad_token_id
 
 
-def _without_norm(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {key: value for key, value in state.items() if not key.startswith("post_layernorm.")}
+def _vision(name: Path | str) -> CaptionerVision:
+    """Of a vision model's folder, or of a whole BLIP-2's."""
+    vision, found = CaptionerVision.from_pretrained(
+        name, key_mapping={r"^vision_model\.": ""}, dtype=torch.float32, output_loading_info=True
+    )
+    _no_missing(name, found["missing_keys"])
+    return vision  # type: ignore[no-any-return]
+
+
+def _no_missing(name: Path | str, keys: Collection[str]) -> None:
+    """transformers would give them random values."""
+    if keys:
+        raise CaptionlakeError(
+            f"{name} lacks {len(keys)} weights ({min(keys)}): it is of another architecture, or was not saved whole"
+        )

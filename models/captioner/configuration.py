@@ -13,8 +13,8 @@ class ShareCaptionerConfig(PreTrainedConfig):  # type: ignore[misc]
     """A vision transformer, a sampler of one cross-attention, a projection and a causal language model.
 
     ``num_queries`` is a square, as the queries' positions are a grid that is resampled over the picture's patches. The sampler's
-    width is the language model's where it is not given. The released checkpoint's number of heads, the norms' eps and
-    whether its keys have positions are not published: the defaults are those of Qwen-VL's sampler of the same form (128 a head).
+    width is the language model's where it is 0, with 128 a head. The released checkpoint's number of heads, the norms' eps and
+    whether its keys have positions are not published: the defaults are those of Qwen-VL's sampler, which has the same form.
     """
 
     model_type = "share_captioner"
@@ -23,11 +23,11 @@ class ShareCaptionerConfig(PreTrainedConfig):  # type: ignore[misc]
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
     }
 
-    vision_config: dict[str, Any] | PreTrainedConfig | None = None
-    text_config: dict[str, Any] | PreTrainedConfig | None = None
+    vision_config: Any = None  # a config, or its dict
+    text_config: Any = None
     num_queries: int = 256
-    sampler_width: int | None = None
-    sampler_heads: int | None = None
+    sampler_width: int = 0
+    sampler_heads: int = 0
     sampler_eps: float = 1e-6
     image_token_id: int = 0
     initializer_range: float = 0.02
@@ -35,10 +35,8 @@ class ShareCaptionerConfig(PreTrainedConfig):  # type: ignore[misc]
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
-        if self.sampler_width is None:
-            self.sampler_width = self.text_config.hidden_size
-        if self.sampler_heads is None:
-            self.sampler_heads = max(1, self.sampler_width // 128)
+        self.sampler_width = self.sampler_width or self.text_config.hidden_size
+        self.sampler_heads = self.sampler_heads or max(1, self.sampler_width // 128)
         if math.isqrt(self.num_queries) ** 2 != self.num_queries:
             near = math.isqrt(self.num_queries)
             raise CaptionlakeError(

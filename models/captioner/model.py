@@ -21,6 +21,8 @@ from .sampler import PerceiveSampler
 class CaptionerVision(Blip2VisionModel):  # type: ignore[misc]
     """EVA's ViT as BLIP-2 has it, without the final norm, which the captioner's original lacks."""
 
+    _keys_to_ignore_on_load_unexpected = [r"."]  # noqa: RUF012 - the rest of a BLIP-2
+
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.post_layernorm = nn.Identity()
@@ -80,7 +82,7 @@ class ShareCaptionerForConditionalGeneration(PreTrainedModel, GenerationMixin): 
             init.normal_(self.flag_image_start, mean=0.0, std=std)
             init.normal_(self.flag_image_end, mean=0.0, std=std)
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         return self.language_model.get_input_embeddings()  # type: ignore[no-any-return]
 
     def set_input_embeddings(self, value: nn.Module) -> None:
