@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from captionlake.errors import CaptionlakeError
+from captionlake.models.data.sample import IMAGE
 
-IMAGE = "<image>"
 INTERNLM_MARKS = ("<TOKENS_UNUSED_0>", "<TOKENS_UNUSED_1>")  # the ends of a human's and of the assistant's words
 
 
