@@ -21,6 +21,10 @@ class NothingToLearn(CaptionlakeError):
     """No token of an answer is left below the limit."""
 
 
+class UnevenTurns(CaptionlakeError):
+    """Human and assistant do not take turns."""
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """Token ids with pictures expanded, and labels of the same length."""
@@ -76,9 +80,15 @@ def _exchanges(turns: Sequence[tuple[str, str]]) -> Iterable[tuple[str, str | No
     turns = turns[first:]
     for place, (speaker, text) in enumerate(turns):
         if speaker != ("gpt" if place % 2 else "human"):
-            raise CaptionlakeError(f"turn {first + place + 1} is by {speaker!r}: human and gpt must take turns")
+            raise UnevenTurns(f"turn {first + place + 1} is by {speaker!r}: human and gpt must take turns")
         if not place % 2:
             yield text, turns[place + 1][1] if place + 1 < len(turns) else None
+
+
+def token_ids(tokenizer: Any, text: str) -> list[int]:
+    """Of a text that stands behind another: a mark is one token, other text is as many as it takes."""
+    mark = token_id(tokenizer, text)
+    return [mark] if mark is not None else _continued(tokenizer, text, _ANCHORS, special=False)
 
 
 def _answer(tokenizer: Any, template: Template, answer: str) -> list[int]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from captionlake.errors import CaptionlakeError
+from captionlake.models.data.sample import IMAGE
 
-IMAGE = "<image>"
 INTERNLM_MARKS = ("<TOKENS_UNUSED_0>", "<TOKENS_UNUSED_1>")  # the ends of a human's and of the assistant's words
 
 
@@ -69,8 +69,8 @@ _VICUNA_SYSTEM = (
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
 
-# LLaVA and Share-Captioner tokenize what follows a picture as a text of its own, before which a sentencepiece tokenizer sets a space. The
-# space behind <image> gives the same tokens when the whole is tokenized at once.
+# LLaVA and Share-Captioner tokenize what follows a picture as a text of its own, before which a sentencepiece tokenizer
+# sets a space. The space behind <image> gives the same tokens when the whole is tokenized at once.
 _TEMPLATES = [
     Template(name="plain", space=" ", end="\n", drops_text=True),
     Template(

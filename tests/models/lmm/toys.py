@@ -53,12 +53,13 @@ def _sentencepiece() -> tuple[dict[str, int], list[tuple[str, str]]]:
     return model["vocab"], [tuple(pair) for pair in model["merges"]]
 
 
-def llama(*, legacy: bool = False) -> Any:
+def llama(*, legacy: bool = False, pictures: bool = True) -> Any:
     """As Vicuna's; ``legacy=True`` sets a space before every text behind a mark, as tokenizers of Llama 1 and 2 once did."""
     vocab, merges = _sentencepiece()
     if not legacy:
         tokenizer = LlamaTokenizer(vocab=vocab, merges=merges, add_bos_token=True)
-        tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+        if pictures:
+            tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
         return tokenizer
     bpe = Tokenizer(models.BPE(vocab=vocab, merges=merges, byte_fallback=True, unk_token="<unk>", fuse_unk=True))
     bpe.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
