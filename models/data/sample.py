@@ -1,6 +1,6 @@
 """One example to train on: pictures as they are stored, and what is said of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from captionlake.errors import CaptionlakeError
@@ -13,13 +13,14 @@ IMAGE = "<image>"
 class Sample:
     """``images`` are the bytes as stored, one for each ``<image>`` in ``turns``; none for text alone.
 
-    Of a release of images, ``turns`` are ``("human", "<image>")`` and ``("gpt", caption)``, and ``key`` is ``source/source_key``. Of one of
-    conversations, each ``<image>`` stands at the front of its turn, and ``key`` is the row's own id, or the conversation's where it has none.
+    Of a release of images, ``turns`` are ``("human", "<image>")`` and ``("gpt", caption)``, and ``key`` is ``source/source_key``. Of
+    conversations, each ``<image>`` stands at the front of its turn, and ``key`` is the row's own id, or the conversation's where it has
+    none.
     """
 
     position: int  # in the release
     key: str
-    images: tuple[bytes, ...]
+    images: tuple[bytes, ...] = field(repr=False)
     turns: tuple[Turn, ...]
 
 

@@ -7,14 +7,13 @@ import torch
 from torch import nn
 
 from captionlake.errors import CaptionlakeError
-from captionlake.models.captioner.prompts import GENERATION
-from captionlake.models.captioner.tokenizers import check_tokens, fit_for_pictures
 from captionlake.models.data.sample import IMAGE
 from captionlake.models.lmm.encoding import token_ids
 from captionlake.models.lmm.projector import load_projector
 from captionlake.models.lmm.sizes import config_of
 from captionlake.models.lmm.templates import chat_template, template_of
 from captionlake.models.lmm.towers import load_language, load_tower
+from captionlake.models.tokens import GENERATION, check_tokens, fit_for_pictures
 
 _ROUND = 64  # rows of an embedding table are rounded up to this many, for the speed of its products
 
@@ -72,7 +71,7 @@ def random_lmm(config: Any, tokenizer: Any, *, template: str = "vicuna_v1", seed
 
     config = config_of(config) if isinstance(config, str) else config
     fit_for_pictures(tokenizer)
-    config.text_config.vocab_size = _rounded(len(tokenizer))
+    config.text_config.vocab_size = rounded(len(tokenizer))
     config.image_token_index = tokenizer.convert_tokens_to_ids(IMAGE)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -125,15 +124,20 @@ def lmm_processor(config: Any, tokenizer: Any, pictures: Any) -> Any:
     )
 
 
-def _settled(model: Any, tokenizer: Any, pictures: Any, template: str) -> Any:
+def generation_config(config: Any, tokenizer: Any) -> Any:
+    """Greedy, and ``<image>`` is never said. ``use_template`` sets where it ends."""
     from transformers import GenerationConfig
 
-    model.generation_config = GenerationConfig(
+    return GenerationConfig(
         **GENERATION,
         bos_token_id=tokenizer.bos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        suppress_tokens=[model.config.image_token_id],
+        suppress_tokens=[config.image_token_id],
     )
+
+
+def _settled(model: Any, tokenizer: Any, pictures: Any, template: str) -> Any:
+    model.generation_config = generation_config(model.config, tokenizer)
     model.config.text_config.pad_token_id = tokenizer.pad_token_id
     processor = lmm_processor(model.config, tokenizer, pictures)
     use_template(model, processor, template)
@@ -149,7 +153,8 @@ def _new_projector(config: Any, seed: int) -> nn.Module:
     return projector
 
 
-def _rounded(rows: int) -> int:
+def rounded(rows: int) -> int:
+    """Up to a multiple of 64."""
     return -(-rows // _ROUND) * _ROUND
 
 
@@ -157,7 +162,7 @@ def _make_room(words: Any, tokens: int) -> None:
     """Rows for all tokens; new ones are the mean of the old, so that they are neither likely nor unlikely to be said."""
     tables = [words.get_input_embeddings().weight, words.get_output_embeddings().weight]
     old = len(tables[0])
-    new = _rounded(max(tokens, old))
+    new = rounded(max(tokens, old))
     if new == old:
         return
     means = [table.detach().float().mean(dim=0) for table in tables]

@@ -32,7 +32,7 @@ def load_tower(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
 
 def load_language(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
     """(causal language model, tokenizer) from a folder, the Hub or a GGUF file, whose weights are de-quantized."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     where: dict[str, Any] = {}
     folder = name
@@ -41,7 +41,7 @@ def load_language(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
         if not path.is_file():
             raise CaptionlakeError(f"{name} does not exist: name a language model's folder, GGUF file or Hub name")
         folder, where = str(path.parent), {"gguf_file": path.name}
-    tokenizer = _opened(name, AutoTokenizer.from_pretrained, folder, **where)
+    tokenizer = load_tokenizer(folder, **where)
     model = _loaded(folder, AutoModelForCausalLM, dtype=dtype, **where)
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
@@ -50,8 +50,22 @@ def load_language(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
     return model, tokenizer
 
 
+def load_tokenizer(name: str, **options: Any) -> Any:
+    """From a folder or the Hub. A ``tokenizer.model`` alone is read with the package sentencepiece."""
+    from transformers import AutoTokenizer
+
+    return _opened(name, AutoTokenizer.from_pretrained, name, **options)
+
+
 def _loaded(name: str, loaded: Any, **options: Any) -> Any:
-    model, report = _opened(name, loaded.from_pretrained, name, output_loading_info=True, **options)
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # its table of what a whole CLIP has beside its tower
+    try:
+        model, report = _opened(name, loaded.from_pretrained, name, output_loading_info=True, **options)
+    finally:
+        logging.set_verbosity(verbosity)
     if missing := sorted(report["missing_keys"]):
         raise CaptionlakeError(
             f"{name} lacks {len(missing)} weights of a {type(model).__name__} ({missing[0]}): "

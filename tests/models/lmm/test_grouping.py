@@ -1,5 +1,7 @@
 """The order of fine-tuning."""
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +48,7 @@ def test_epochs_and_seeds_differ_and_modalities_mix() -> None:
     sampler.set_epoch(1)
     assert list(sampler) != first != list(_sampler(rows, 10, seed=1))
     kinds = [rows[index][1] for index in first[::10]]
-    changes = sum(one != other for one, other in zip(kinds, kinds[1:], strict=False))
+    changes = sum(one != other for one, other in itertools.pairwise(kinds))
     assert changes > 10  # groups of both kinds come in turn, not one kind after the other
 
 

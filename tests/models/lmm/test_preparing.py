@@ -58,7 +58,12 @@ def test_text_alone_and_several_pictures(tiny: tuple[Any, Any], jpeg: bytes) -> 
     prepare = Prepare(processor, "vicuna_v1", question=None, max_text_tokens=2048)
     alone = prepare(_sample(turns=[("human", "Two and two?"), ("gpt", "Four.")]))
     assert "pixel_values" not in alone and alone["has_image"] is False
-    turns = [("human", "<image>\n<image>\nWhich?"), ("gpt", "The first."), ("human", "<image>\nAnd now?"), ("gpt", "This.")]
+    turns = [
+        ("human", "<image>\n<image>\nWhich?"),
+        ("gpt", "The first."),
+        ("human", "<image>\nAnd now?"),
+        ("gpt", "This."),
+    ]
     several = prepare(_sample(jpeg, jpeg, jpeg, turns=turns))
     assert several["pixel_values"].shape == (3, 3, 32, 32)
     assert several["input_ids"].count(processor.image_token_id) == 3 * image_tokens(processor)
@@ -86,7 +91,12 @@ def test_for_plain_the_picture_is_cropped_and_else_padded(photograph: Image.Imag
     [
         (_sample(), 2048, "coco/000000000007 has 0 pictures and says <image> 1 times", "marks"),
         (_sample(turns=[("human", "a"), ("human", "b")]), 2048, "coco/000000000007: turn 2 is by 'human'", "turns"),
-        (_sample(turns=[("human", "a"), ("gpt", "b")]), 10, "coco/000000000007: no token of an answer", "nothing_to_learn"),
+        (
+            _sample(turns=[("human", "a"), ("gpt", "b")]),
+            10,
+            "coco/000000000007: no token of an answer",
+            "nothing_to_learn",
+        ),
         (_sample(turns=[("human", "a")]), 2048, "coco/000000000007: no token of an answer", "nothing_to_learn"),
     ],
 )
