@@ -68,7 +68,7 @@ def test_a_batch_has_the_loss_and_gradients_of_its_rows(model: Any, tiny: tuple[
         assert torch.allclose(gradient, torch.stack(parts).sum(dim=0) / sum(learned), atol=1e-6), name
 
 
-def test_without_pictures_a_masked_one_changes_nothing_but_reaches_the_projector(
+def test_without_pictures_a_masked_one_changes_nothing_but_reaches_tower_and_projector(
     model: Any, tiny: tuple[Any, Any], prepared: Any
 ) -> None:
     rows = prepared(_LONGER, _TEXT)
@@ -79,9 +79,9 @@ def test_without_pictures_a_masked_one_changes_nothing_but_reaches_the_projector
     assert int(blank["attention_mask"].sum()) == sum(row["length"] for row in rows)
     assert torch.equal(blank["labels"][blank["labels"] != -100], plain["labels"][plain["labels"] != -100])
     without, through = _gradients(model, plain), _gradients(model, blank)
-    projector = {name for name in through if "projector" in name}
-    assert projector == through.keys() - without.keys()
-    assert not any(through[name].any() for name in projector)
+    eyes = {name for name in through if "vision_tower" in name or "projector" in name}
+    assert any("projector" in name for name in eyes) and eyes == through.keys() - without.keys()
+    assert not any(through[name].any() for name in eyes)
     for name, gradient in without.items():
         assert torch.allclose(gradient, through[name], atol=1e-6), name
     with_picture = Collator(tiny[1], always_picture=True)(prepared(_PICTURE, _TEXT))
