@@ -1,6 +1,7 @@
 """``load``: a checkpoint of either family, ready to write."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,8 +55,10 @@ def check_architecture(folder: CheckpointFolder) -> None:
 
 
 def register_families() -> None:
-    """Make captionlake's own models known to transformers' auto classes, in this process."""
-    require("transformers", extra="models")
+    """Make captionlake's own models known to transformers' auto classes, in this process; and its bars to a terminal alone."""
+    transformers = require("transformers", extra="models")
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()
     import captionlake.models.captioner  # noqa: F401
 
 
@@ -105,12 +108,15 @@ def _model(folder: CheckpointFolder, placement: Placement) -> Any:
         trust_remote_code=False,
         local_files_only=True,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # told below, by name
     )
-    for kind, said in (("missing_keys", "lack"), ("mismatched_keys", "have in another shape")):
-        if names := sorted(map(str, told.get(kind) or ())):
+    lacking = sorted(map(str, told["missing_keys"]))
+    misshapen = sorted(str(name) for name, *_ in told["mismatched_keys"])
+    for names, said in ((lacking, "lack"), (misshapen, "have another shape in")):
+        if names:
             raise CaptionlakeError(
-                f"the weights in {folder.path} {said} {len(names)} tensors of a {folder.architecture} ({names[0]}, …): "
-                "they are not of this configuration: restore both"
+                f"the weights in {folder.path} {said} {len(names)} tensors of its {folder.architecture} ({names[0]}, …): "
+                "they are not of this config.json: restore both"
             )
     return model.to(placement.device).eval()
 
