@@ -71,7 +71,7 @@ def by_model(
     assert recipe.caption is not None
     model, refuse = recipe.caption.model(), recipe.caption.refuse
     refused = pl.DataFrame(schema=_REFUSED)
-    runs: list["Done"] = []
+    runs: list[Done] = []
     while True:
         items = selection.items.select("source", "source_key").to_arrow()
         rows = rows_to_caption(lake, items)

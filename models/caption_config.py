@@ -1,8 +1,8 @@
 """Who captions, and which captions are taken: ``[caption]`` of a recipe."""
 
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from captionlake.errors import CaptionlakeError
@@ -11,6 +11,7 @@ from captionlake.models.teacher import EndpointConfig, TeacherConfig
 
 if TYPE_CHECKING:
     from captionlake.models.captions import Captioner
+    from captionlake.models.running import CheckpointCaptioner
 
 #: producers of captions that sources bring: their own texts, and the two captioners of ShareGPT4V's released files
 BROUGHT = ("source", "gpt4-vision", "share-captioner")
@@ -76,19 +77,37 @@ class CaptionConfig:
         return TeacherConfig(**options, model=model, max_cost_usd=self.max_cost_usd)
 
     def model(self) -> "Captioner":
-        """Who writes the captions. A checkpoint is looked at, and not loaded yet. Raises where sources brought them."""
-        from captionlake.models.prompts import PromptSet
-
-        if self.is_brought:
-            raise CaptionlakeError(
-                f'{self.captioner} is no model: set captioner = "openai:MODEL", or a checkpoint, in [caption]'
-            )
+        """Who writes the captions. A checkpoint is looked at, and not loaded yet. Not for captions that sources brought."""
         teacher = self.teacher()
-        if teacher is not None:
-            from captionlake.models.teacher import Teacher
+        if teacher is None:
+            return self.checkpoint()
+        from captionlake.models.teacher import Teacher
 
-            return Teacher.asked(teacher, self.prompts or PROMPTS)
-        from captionlake.models.running.captioner import CheckpointCaptioner
+        return Teacher.asked(teacher, self.prompts or PROMPTS)
+
+    def checkpoint(self) -> "CheckpointCaptioner":
+        """The checkpoint that writes the captions here."""
+        from captionlake.models.prompts import PromptSet
+        from captionlake.models.running import CheckpointCaptioner
 
         question = PromptSet.read(self.prompts).unified if self.prompts is not None else None
         return CheckpointCaptioner.find(self.captioner, self.generation or GenerationConfig(), question=question)
+
+
+def with_checkpoint(config: CaptionConfig | None, captioner: str | None, generation: dict[str, Any]) -> CaptionConfig:
+    """The configuration with another captioner, a checkpoint, and some settings of ``GenerationConfig`` in place of its own."""
+    own = config is not None and config.is_checkpoint
+    name = captioner or (config.captioner if config is not None else "")
+    if name in BROUGHT or name.startswith(TEACHER):
+        raise CaptionlakeError(f"{name} is no checkpoint: give the folder of one, or its name on the Hub")
+    before = config.generation if config is not None and own else None
+    changed = {one: getattr(before, one) for one in GenerationConfig.__dataclass_fields__} if before is not None else {}
+    try:
+        return CaptionConfig(
+            captioner=name,
+            prompts=config.prompts if config is not None and own else None,
+            refuse=config.refuse if config is not None else (),
+            generation=GenerationConfig(**changed | generation),
+        )
+    except ValidationError as error:
+        raise CaptionlakeError(f"--captioner {name}: {error.errors()[0]['msg']}") from error

@@ -17,5 +17,7 @@ def accepted(lake: Lake, items: pa.Table, asked: Asking, *, snapshot: int, refus
     """
     rows = rows_to_caption(lake, items)
     hashes = [asked.render(row).sha256 for row in dictionaries(rows)]
-    keys = rows.select(["source", "source_key", "image_id"]).append_column("prompt_sha256", pa.array(hashes, pa.string()))
+    keys = rows.select(["source", "source_key", "image_id"]).append_column(
+        "prompt_sha256", pa.array(hashes, pa.string())
+    )
     return accepted_captions(lake, keys, asked.captions_by, asked.params, snapshot, refuse)

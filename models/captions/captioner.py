@@ -45,5 +45,3 @@ class Captioner(Asking, Protocol):
 
     def caption(self, lake: Lake, rows: pa.Table, *, redo: bool = False) -> Done:
         """``redo``: new captions beside those that are there. Raises where the run ends before its time; what came is kept."""
-
-

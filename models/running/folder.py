@@ -31,7 +31,9 @@ class CheckpointFolder:
         path = _folder(checkpoint)
         config = _json(path / "config.json")
         if not isinstance(config.get("model_type"), str):
-            raise CaptionlakeError(f"{path / 'config.json'} names no model_type: give a folder that save_pretrained wrote")
+            raise CaptionlakeError(
+                f"{path / 'config.json'} names no model_type: give a folder that save_pretrained wrote"
+            )
         return cls(path, config, _weights(path), read_record(path))
 
     @property
@@ -56,13 +58,19 @@ class CheckpointFolder:
         return weights_sha256(self.path)
 
 
+def is_checkpoint(checkpoint: str | Path) -> bool:
+    """Whether it is a folder, or can be a name on the Hub: not one of a folder that is missing."""
+    path = Path(checkpoint).expanduser()
+    return path.is_dir() or (bool(_HUB_NAME.fullmatch(str(checkpoint))) and not path.parent.exists())
+
+
 def _folder(checkpoint: str | Path) -> Path:
     path = Path(checkpoint).expanduser()
     if path.is_dir():
         return path.absolute()
     if path.exists():
         raise CaptionlakeError(f"{path} is a file: give the folder of a checkpoint")
-    if not _HUB_NAME.fullmatch(str(checkpoint)) or path.parent.exists():
+    if not is_checkpoint(checkpoint):
         raise CaptionlakeError(f"no such folder: {path}: give the folder of a checkpoint, or OWNER/NAME on the Hub")
     hub = require("huggingface_hub", extra="models")
     try:
