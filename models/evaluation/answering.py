@@ -1,9 +1,10 @@
 """A model's answers to a benchmark's questions, each kept on the disk, so that a run that was killed goes on where it was."""
 
+import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 from PIL import Image
 
+from captionlake.errors import CaptionlakeError
 from captionlake.lake.archives import MemberError
 from captionlake.lake.durable import sync_folder
 from captionlake.lake.pictures import PictureError, open_rgb
@@ -48,14 +50,16 @@ class KeptLines:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self.found: dict[str, dict[str, Any]] = {}
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._file)
+            raise CaptionlakeError(f"another process is writing {path}: wait for it, or give another output") from error
         whole = 0
-        if path.exists():
-            for raw in path.read_bytes().splitlines(keepends=True):
-                if not raw.endswith(b"\n"):
-                    break
-                whole += len(raw)
-                self._take(raw)
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        for raw in path.read_bytes().split(b"\n")[:-1]:
+            whole += len(raw) + 1
+            self._take(raw)
         os.ftruncate(self._file, whole)
         sync_folder(path.parent)
 
@@ -105,14 +109,16 @@ class Unseen:
 Seen = tuple[Item, str, Image.Image]  # with the picture's SHA-256
 
 
-def batches(benchmark: Benchmark, items: Sequence[Item], answers: Answers) -> Iterator[tuple[list[Seen], list[Unseen]]]:
-    """The items in batches with their pictures; the next batch is read and decoded while this one is answered."""
+def batches(
+    benchmark: Benchmark, items: Sequence[Item], batch_size: Callable[[], int]
+) -> Iterator[tuple[list[Seen], list[Unseen]]]:
+    """The items in batches of ``batch_size()`` with their pictures; the next batch is read and decoded while this one is answered."""
     rest = iter(items)
 
     def load() -> tuple[list[Seen], list[Unseen]] | None:
         seen: list[Seen] = []
         unseen: list[Unseen] = []
-        taken = list(islice(rest, answers.batch_size))
+        taken = list(islice(rest, batch_size()))
         for item in taken:
             try:
                 data = benchmark.pictures.read(item.picture)

@@ -44,7 +44,9 @@ class CheckpointAnswers:
         log.debug("out of memory: %s", reason)
         if len(questions) == 1:
             device = self._checkpoint.placement.device
-            raise CaptionlakeError(f"there is no memory on {device} for one question: take --precision bf16, or a smaller model")
+            raise CaptionlakeError(
+                f"there is no memory on {device} for one question: take --precision bf16, or a smaller model"
+            )
         if self._checkpoint.placement.on_gpu:
             torch.cuda.empty_cache()
         half = (len(questions) + 1) // 2

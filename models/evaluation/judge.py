@@ -116,7 +116,9 @@ class _Run:
             if failure is None:
                 return
             outcome = failure.outcome
-            last = attempt >= min(_CONNECT_ATTEMPTS if outcome is Outcome.ENDPOINT_DOWN else 50, self._config.max_attempts)
+            last = attempt >= min(
+                _CONNECT_ATTEMPTS if outcome is Outcome.ENDPOINT_DOWN else 50, self._config.max_attempts
+            )
             if outcome in STOPS and (outcome is not Outcome.ENDPOINT_DOWN or last):
                 raise self._endpoint.stopped(outcome, failure.detail, self._config.model)
             if last or outcome not in AGAIN:
@@ -136,7 +138,13 @@ class _Run:
         try:
             reply = await self._endpoint.ask(job.body)
             cost = self._budget.settle(amount, reply.usage, unknown=reply.usage is None)
-            line = {"key": job.key, "item": job.item.id, "text": reply.text, "revision": reply.revision, "cost_usd": cost}
+            line = {
+                "key": job.key,
+                "item": job.item.id,
+                "text": reply.text,
+                "revision": reply.revision,
+                "cost_usd": cost,
+            }
             self._kept.add([line])
             self.judged.replies[job.item.id] = reply.text
             self.judged.asked += 1
