@@ -40,7 +40,7 @@ class EvalConfig:
 
 
 def judge_config(model: str, *, url: str | None = None, **settings: object) -> TeacherConfig:
-    """The judge: temperature 0, short replies, 16 requests at a time, where ``settings`` (keys of ``[caption.endpoint]``) say nothing else."""
+    """The judge. Where ``settings`` (keys of ``[caption.endpoint]``) say nothing else: temperature 0, short replies, 16 at a time."""
     usual: dict[str, object] = {"temperature": 0.0, "max_tokens": 512, "max_concurrency": 16}
     told = usual | ({"base_url": url} if url is not None else {}) | settings
     return TeacherConfig(model=model, **told)  # type: ignore[arg-type]

@@ -2,7 +2,8 @@
 
 Li et al., SEED-Bench: Benchmarking Multimodal LLMs with Generative Comprehension (2023). ``SEED-Bench.json`` has a list
 ``questions`` with ``question_id``, ``question``, ``choice_a`` to ``choice_d``, ``answer``, ``data_type``, ``data_id`` and
-``question_type_id``; pictures are named by ``data_id``. A question on a video is asked where a frame of it lies there, named by its ``question_id``.
+``question_type_id``; pictures are named by ``data_id``. A question on a video is asked where a frame of it lies there, named by
+its ``question_id``.
 """
 
 from collections.abc import Sequence
