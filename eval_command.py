@@ -9,7 +9,7 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake.options import emit, json_option
 
 if TYPE_CHECKING:
-    from captionlake.models.teacher import TeacherConfig
+    from captionlake.models.evaluation import EvalConfig
 
 _COUNT = click.IntRange(1)
 _ASKED = "openai:"
@@ -79,35 +79,34 @@ def evaluate(checkpoint: str, benchmarks: tuple[str, ...], output: Path, as_json
         if name in named:
             raise click.UsageError(f"--benchmark {name} is given twice")
         named[name] = Path(path)
-    judge = _judge(*(options.pop(name) for name in ("judge", "judge_url", "judge_settings", "max_cost")))
-    from captionlake.models.evaluation import EvalConfig
+    config = _config(named, options)
     from captionlake.models.evaluation import evaluate as run
 
-    results = run(checkpoint, EvalConfig(benchmarks=named, judge=judge, **options), output)
+    results = run(checkpoint, config, output)
     emit(as_json, results.data(), f"{results.text()}\nresults in {output}")
 
 
-def _judge(model: str | None, url: str | None, settings: Path | None, most: float | None) -> "TeacherConfig | None":
-    if model is None:
-        if url is not None or settings is not None or most is not None:
-            raise click.UsageError("--judge-url, --judge-settings and --max-cost belong to --judge")
-        return None
-    if not model.removeprefix(_ASKED).strip() or not model.startswith(_ASKED):
+def _config(benchmarks: dict[str, Path], options: dict[str, Any]) -> "EvalConfig":
+    model, url, settings, most = (options.pop(name) for name in ("judge", "judge_url", "judge_settings", "max_cost"))
+    if model is None and any(each is not None for each in (url, settings, most)):
+        raise click.UsageError("--judge-url, --judge-settings and --max-cost belong to --judge")
+    if model is not None and not (model.startswith(_ASKED) and model.removeprefix(_ASKED).strip()):
         raise click.UsageError("--judge is openai:MODEL, as the endpoint calls the model")
     import tomllib
 
     from pydantic import ValidationError
 
-    from captionlake.models.evaluation import judge_config
+    from captionlake.models.evaluation import EvalConfig, judge_config
 
     try:
         told = tomllib.loads(settings.read_text(encoding="utf-8")) if settings is not None else {}
-        limit = {} if most is None else {"max_cost_usd": most}
-        return judge_config(model.removeprefix(_ASKED), url=url, **told, **limit)
+        told |= {} if most is None else {"max_cost_usd": most}
+        judge = None if model is None else judge_config(model.removeprefix(_ASKED), url=url, **told)
+        return EvalConfig(benchmarks=benchmarks, judge=judge, **options)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CaptionlakeError(f"{settings} cannot be read as TOML ({error}): mend it") from error
     except ValidationError as error:
-        said = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors())
+        said = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'judge'}: {one['msg']}" for one in error.errors())
         raise CaptionlakeError(
             f"the judge's settings do not hold ({said}): see [caption.endpoint] in docs/captions.md"
         ) from error

@@ -62,6 +62,7 @@ def seed_bench(root: Path, pictures: Pictures) -> Path:
         "question": "What next?",
         "segment": [1.5, 2],
     }
+    video |= {"choice_a": "One", "choice_b": "Two", "choice_c": "Three", "choice_d": "Four"}
     questions.append(video | {"question_id": "v9", "question_type_id": 11})
     document = {"question_type": {"Scene Understanding": 1}, "questions": questions}
     (root / "SEED-Bench.json").write_text(json.dumps(document))
