@@ -42,9 +42,12 @@ def evaluate(checkpoint: str | Path, config: EvalConfig, output: Path) -> Result
     """
     folder = CheckpointFolder.find(checkpoint)
     judge = Judge(config.judge) if config.judge is not None else None
+    if judge is not None:
+        judge.check()
     with _opened(config) as opened:
         model = _Model(folder, config)
-        results = Results.of(folder, model.placement, config)
+        name = folder.name if Path(checkpoint).is_dir() else str(checkpoint)
+        results = Results.of(name, folder, model.placement, config)
         kept = output.parent / f"{output.stem}.kept"
         for kind, benchmark in opened:
             results.outcomes.append(_evaluated(kind, benchmark, model, judge, kept, config))

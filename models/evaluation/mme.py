@@ -44,11 +44,11 @@ class _Pictures:
 
     def __init__(self, root: Path, found: dict[str, Member]) -> None:
         self._root = root
-        self.found = found
+        self._found = found
         self._reader = ArchiveReader()
 
     def read(self, picture: str) -> bytes:
-        member = self.found.get(picture)
+        member = self._found.get(picture)
         if member is None:
             raise MemberError(FailureReason.MISSING_MEMBER, f"no picture {picture[:200]}")
         return read_member(self._reader, self._root, member)

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
-from captionlake.models.evaluation import pope_lake
+from captionlake.models.evaluation import EvalConfig, evaluate, pope_lake
 from captionlake.models.evaluation.benchmark import Item
 
 from ..conftest import store_pictures
@@ -80,7 +79,7 @@ def test_the_seed_draws_pictures() -> None:
     assert len(drawn[0]) == 10 and drawn[0] == drawn[1] != drawn[2]
 
 
-def test_a_lake_is_asked_about(lake: Lake, pictures: dict[str, bytes]) -> None:
+def test_a_lake_is_asked_about(tmp_path: Path, lake: Lake, pictures: dict[str, bytes], random_llava: Path) -> None:
     objects = [{"cat": 1, "dog": 2, "cup": 1, "bed": 1}, {"tv": 1, "car": 1, "sink": 3, "bus": 1}]
     for number, (data, counts) in enumerate(zip(pictures.values(), objects, strict=False)):
         keys = {"source": "coco", "source_key": str(number), "meta": json.dumps({"objects": counts})}
@@ -93,10 +92,13 @@ def test_a_lake_is_asked_about(lake: Lake, pictures: dict[str, bytes]) -> None:
         assert {found.pictures.read(item.picture) for item in found.items} == set(list(pictures.values())[:2])
     finally:
         found.pictures.close()
+    config = EvalConfig(benchmarks={"pope-lake": path}, device="cpu")
+    (one,) = evaluate(random_llava, config, tmp_path / "r.json").outcomes
+    assert one.scores.keys() == {"POPE-lake"} and one.counts["asked"] == 36 and one.incomplete == ()
 
 
-def test_a_lake_without_annotations_says_what_to_ingest(lake: Lake, photographs: dict[str, Image.Image]) -> None:
-    path: Path = lake.path
+def test_a_lake_without_annotations_says_what_to_ingest(lake: Lake) -> None:
+    path = lake.path
     lake.close()
     with pytest.raises(CaptionlakeError, match="instances_"):
         pope_lake.read(path)

@@ -144,7 +144,7 @@ def without_column(name: str) -> Callable[[Path], None]:
     return change
 
 
-def column(name: str, value: object) -> Callable[[Path], None]:
+def column(name: str, value: str | int) -> Callable[[Path], None]:
     def change(path: Path) -> None:
         table = pd.read_csv(path, sep="\t")
         table[name] = value
