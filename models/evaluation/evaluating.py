@@ -145,11 +145,12 @@ def _answer(
     unseen: list[Unseen] = []
     if not pending:
         return unseen
+    answers = model.answers
     with progress(f"answer {kind.name}", len(pending)) as advance:
-        for seen, missing in batches(benchmark, pending, lambda: model.answers.batch_size):
+        for seen, missing in batches(benchmark, pending, lambda: answers.batch_size):
             unseen += missing
             questions = [Question(item.id, item.text, image) for item, _, image in seen]
-            texts = model.answers.answer(questions, max_tokens) if questions else []
+            texts = answers.answer(questions, max_tokens) if questions else []
             lines.add(
                 [
                     {"key": answer_key(item, how), "item": item.id, "text": text, "picture_sha256": picture}
