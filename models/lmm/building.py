@@ -35,6 +35,7 @@ def build_lmm(
     """
     from transformers import LlavaConfig, LlavaForConditionalGeneration
 
+    template_of(template)  # before anything is loaded
     tower, pictures = load_tower(vision, dtype)
     words, tokenizer = load_language(language, dtype)
     check_tokens(tokenizer, words.get_input_embeddings().num_embeddings)
