@@ -70,7 +70,7 @@ def test_what_decides_a_caption_is_its_key(
     import shutil
 
     rows = photographed(3)
-    changed = [
+    changed: list[dict[str, Any]] = [
         {},
         {"question": "Why?"},
         {"max_tokens": 5},

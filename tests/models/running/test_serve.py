@@ -50,9 +50,7 @@ def served(tiny_captioner: Path, tmp_path: Path) -> Iterator[str]:
         server.wait(30)
 
 
-def test_captions_by_a_served_captioner(
-    served: str, lake: Lake, photographed: Photographed
-) -> None:
+def test_captions_by_a_served_captioner(served: str, lake: Lake, photographed: Photographed) -> None:
     rows = photographed(3)
     config = TeacherConfig(model="mine", base_url=served, max_tokens=16, price="free", max_concurrency=2)
     teacher = Teacher.asked(config, "sharegpt4v")
