@@ -21,8 +21,6 @@ from .sampler import PerceiveSampler
 class CaptionerVision(Blip2VisionModel):  # type: ignore[misc]
     """EVA's ViT as BLIP-2 has it, without the final norm, which the captioner's original lacks."""
 
-    _keys_to_ignore_on_load_unexpected = [r"."]  # noqa: RUF012 - the rest of a BLIP-2
-
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.post_layernorm = nn.Identity()
@@ -64,9 +62,11 @@ class ShareCaptionerForConditionalGeneration(PreTrainedModel, GenerationMixin): 
         self.post_init()
 
     @classmethod
-    def from_pretrained(cls, name: Any, *args: Any, image_size: int | None = None, **kwargs: Any) -> Any:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *args: Any, image_size: int | None = None, **kwargs: Any
+    ) -> Any:
         """As every ``from_pretrained``; with ``image_size`` the position embeddings are resampled to it."""
-        loaded = super().from_pretrained(name, *args, **kwargs)
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         if image_size is not None:
             resize_positions(loaded[0] if isinstance(loaded, tuple) else loaded, image_size)
         return loaded
