@@ -16,6 +16,7 @@ from captionlake.curation import commands as curation
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import commands as lake
 from captionlake.mix_command import mix
+from captionlake.train_command import train
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -37,6 +38,7 @@ for command in [
     *recipe_commands.commands,
     *caption_command.commands,
     mix,
+    train,
 ]:
     captionlake.add_command(command)
 

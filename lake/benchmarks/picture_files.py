@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from captionlake.curation.benchmarks.benchmark import Item
 from captionlake.lake.archives import ArchiveReader, Member, MemberError, members
 from captionlake.lake.reasons import FailureReason
 
@@ -29,25 +28,30 @@ class PictureFiles:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the archives."""
         self._reader.close()
 
-    def item(self, name: str, picture: str) -> Item:
-        """The item ``name`` with the picture: the file of that path, of that name, or of that name with a suffix."""
+    def find(self, picture: str) -> Place | None:
+        """The file of that path, of that name, or of that name with a suffix."""
         base = PurePosixPath(picture.replace("\\", "/")).name
-        place = self._by_path.get(picture) or self._by_name.get(base) or self._by_stem.get(base)
+        return self._by_path.get(picture) or self._by_name.get(base) or self._by_stem.get(base)
+
+    def read(self, picture: str) -> bytes:
+        """The bytes of the file that ``find`` finds. Raises ``MemberError`` where there is none or it cannot be read."""
+        place = self.find(picture)
         if place is None:
-            return Item(name=name, reason=FailureReason.MISSING_MEMBER, detail=f"no picture {picture[:200]}")
-        return read_item(self._reader, name, *place)
+            raise MemberError(FailureReason.MISSING_MEMBER, f"no picture {picture[:200]}")
+        return read_member(self._reader, *place)
 
 
-def read_item(reader: ArchiveReader, name: str, archive: Path, member: Member) -> Item:
-    """The item with the member's bytes, or with the reason why it has none."""
+def read_member(reader: ArchiveReader, archive: Path, member: Member) -> bytes:
+    """The member's bytes. Raises ``MemberError`` where the listing or the reading says that it cannot be used."""
     if member.reason is not None:
-        return Item(name=name, reason=member.reason, detail=member.detail)
-    try:
-        return Item(name=name, data=reader.read(str(archive), member.name, member.offset, member.n_bytes))
-    except MemberError as error:
-        return Item(name=name, reason=error.reason, detail=error.detail)
+        raise MemberError(member.reason, member.detail)
+    return reader.read(str(archive), member.name, member.offset, member.n_bytes)
 
 
 def _listed(root: Path) -> Iterator[Place]:

@@ -1,17 +1,16 @@
-"""The table ``captions`` as the teacher reads and writes it."""
+"""The table ``captions`` as models that caption read and write it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from captionlake.lake import Lake
-from captionlake.models.teacher.spool import Line, read_spool, remove_files
 
+Line = dict[str, Any]  # a caption by the names of columns; ``created_at`` in seconds
 _SCHEMA = pa.schema(
     [
         *(
@@ -66,16 +65,8 @@ def locate(lake: Lake, image_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]
         return {row["image_id"]: row for row in lake.arrow(_sql("locate_pictures")).to_pylist()}
 
 
-def commit_files(lake: Lake, paths: Sequence[Path]) -> int:
-    """The replies of spool files into ``captions`` in one transaction; then the files are removed. Returns how many were new."""
-    lines = [line for path in paths for line in read_spool(path)]
-    added = commit_lines(lake, lines)
-    remove_files(paths)
-    return added
-
-
-def commit_lines(lake: Lake, lines: Sequence[Line]) -> int:
-    """Replies into ``captions`` in one transaction. Returns how many were new."""
+def commit_lines(lake: Lake, lines: Sequence[Line], kind: str = "teacher") -> int:
+    """Captions into ``captions`` in one transaction. Returns how many were new."""
     if not lines:
         return 0
     add = _sql("add_captions")
@@ -84,14 +75,14 @@ def commit_lines(lake: Lake, lines: Sequence[Line]) -> int:
         found = connection.execute(add).fetchone()
         return int(found[0]) if found else 0
 
-    return lake.commit(change, _captions=_table(lines))
+    return lake.commit(change, _captions=_table(lines, kind))
 
 
-def _table(lines: Sequence[Line]) -> pa.Table:
+def _table(lines: Sequence[Line], kind: str) -> pa.Table:
     rows = [
         {
             **line,
-            "kind": "teacher",
+            "kind": kind,
             "chars": len(line["text"]),
             "words": len(line["text"].split()),
             "created_at": datetime.fromtimestamp(line["created_at"], UTC),

@@ -12,13 +12,10 @@ import pyarrow as pa
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.thumbnails import thumbnail
-from captionlake.models.prompts import PromptSet
-from captionlake.models.teacher.acceptance import accepted
-from captionlake.models.teacher.caption_run import CaptionRun
-from captionlake.models.teacher.caption_table import rows_to_caption
-from captionlake.models.teacher.captioning import caption
-from captionlake.models.teacher.pending import dictionaries
-from captionlake.models.teacher.teacher_config import TeacherConfig
+from captionlake.models.captions.acceptance import accepted
+from captionlake.models.captions.captioner import Captioner, Done
+from captionlake.models.captions.pending import dictionaries
+from captionlake.models.captions.table import rows_to_caption
 
 _TOLD = "text, input_tokens, output_tokens, cost_usd, finish_reason, chars"
 
@@ -41,9 +38,7 @@ class Sampled:
     chars: int | None = None
 
 
-def sample(
-    lake: Lake, items: pa.Table, n: int, config: TeacherConfig, prompts: PromptSet
-) -> tuple[list[Sampled], CaptionRun]:
+def sample(lake: Lake, items: pa.Table, n: int, captioner: Captioner) -> tuple[list[Sampled], Done]:
     """Caption ``n`` of ``items`` (source, source_key, collection, subset), one of each collection and subset in turn.
 
     The captions are kept: the rest does not pay for them again.
@@ -52,15 +47,15 @@ def sample(
         query = files("captionlake.models").joinpath("sql/sample_rows.sql").read_text()
         chosen = lake.arrow(query, {"n": n})
     rows = rows_to_caption(lake, chosen)
-    run = caption(lake, rows, config, prompts)
-    found = accepted(lake, chosen, config, prompts, snapshot=lake.snapshot())
+    run = captioner.caption(lake, rows)
+    found = accepted(lake, chosen, captioner, snapshot=lake.snapshot())
     texts = {(row["source"], row["source_key"]): row["caption_id"] for row in found.to_pylist()}
     by_key = {(row["source"], row["source_key"]): row for row in dictionaries(rows)}
     sampled = []
     for one in chosen.to_pylist():
         key = one["source"], one["source_key"]
         row, caption_id = by_key[key], texts[key]
-        prompt = prompts.render(row)
+        prompt = captioner.render(row)
         told: Any = (
             lake.rows(f"SELECT {_TOLD} FROM captions WHERE caption_id = ?", [caption_id])[0] if caption_id else ()
         )

@@ -35,12 +35,12 @@ class Placement:
         return "" if self.precision == "fp32" else f":{self.precision}"
 
 
-def place(device: str, precision: str) -> Placement:
+def place(device: str, precision: str, *, extra: str = "embed") -> Placement:
     """Make out ``auto``: the GPU where there is one, and bf16 where the device computes in it.
 
-    Raises where the device is none of torch's.
+    ``extra`` brings torch. Raises where the device is none of torch's.
     """
-    torch = require("torch", extra="embed")
+    torch = require("torch", extra=extra)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
