@@ -1,4 +1,4 @@
-"""``captionlake caption``: of a recipe the step caption alone, its price, a sample of it, and the worst of what came; of a lake all pictures."""
+"""``captionlake caption``: of a recipe the step caption alone, its price, a sample, and the worst of what came; or of all pictures."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -64,8 +64,8 @@ def caption(recipe: Path | None, as_json: bool, **options: Any) -> None:
 
     What is there already is not made again.
 
+    \b
         captionlake caption recipe.toml --sample 20
-
         captionlake caption --captioner checkpoints/mine --lake lake --limit 1000
     """
     from captionlake.caption_runs import Chosen

@@ -16,6 +16,7 @@ from captionlake.curation import commands as curation
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import commands as lake
 from captionlake.mix_command import mix
+from captionlake.models import commands as models
 from captionlake.train_command import train
 
 
@@ -35,6 +36,7 @@ for command in [
     *lake.commands,
     *curation.commands,
     *cards.commands,
+    *models.commands,
     *recipe_commands.commands,
     *caption_command.commands,
     mix,

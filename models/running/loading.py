@@ -1,6 +1,7 @@
 """``load``: a checkpoint of either family, ready to write."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,8 +55,10 @@ def check_architecture(folder: CheckpointFolder) -> None:
 
 
 def register_families() -> None:
-    """Make captionlake's own models known to transformers' auto classes, in this process."""
-    require("transformers", extra="models")
+    """Make captionlake's own models known to transformers' auto classes, in this process; and its bars to a terminal alone."""
+    transformers = require("transformers", extra="models")
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()
     import captionlake.models.captioner  # noqa: F401
 
 
