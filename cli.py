@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from captionlake import caption_command, recipe_commands
+from captionlake import caption_command, eval_command, recipe_commands
 from captionlake.cards import commands as cards
 from captionlake.curation import commands as curation
 from captionlake.errors import CaptionlakeError
@@ -39,6 +39,7 @@ for command in [
     *models.commands,
     *recipe_commands.commands,
     *caption_command.commands,
+    *eval_command.commands,
     mix,
     train,
 ]:
