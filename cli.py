@@ -12,6 +12,7 @@ import click
 
 from captionlake import caption_command, eval_command, recipe_commands
 from captionlake.cards import commands as cards
+from captionlake.convert_command import convert
 from captionlake.curation import commands as curation
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import commands as lake
@@ -42,6 +43,7 @@ for command in [
     *eval_command.commands,
     mix,
     train,
+    convert,
 ]:
     captionlake.add_command(command)
 

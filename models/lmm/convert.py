@@ -14,7 +14,7 @@ from captionlake.models.captioner.tokenizers import check_tokens, fit_for_pictur
 from captionlake.models.lmm.building import generation_config, lmm_processor, rounded, use_template
 from captionlake.models.lmm.released import TABLES, ours
 from captionlake.models.lmm.towers import load_tokenizer, load_tower
-from captionlake.models.shards import ShardWriter, keys_by_shard, read_shards
+from captionlake.models.shards import WeightWriter, keys_by_shard, read_shards
 
 _FEATURES = {"patch": "default", "cls_patch": "full"}
 
@@ -33,7 +33,7 @@ def convert_llava(source: Path, vision: Path | str | None, target: Path, *, temp
     theirs = _read_config(source)
     shards = keys_by_shard(source)
     tower, pictures = load_tower(str(vision or theirs["mm_vision_tower"]), torch.float32)
-    tokenizer = load_tokenizer(str(source))
+    tokenizer = load_tokenizer(str(source), add_bos_token=True)  # as LLaVA's code expects of it
     check_tokens(tokenizer, theirs["vocab_size"])
     fit_for_pictures(tokenizer)
     config = _config(theirs, tower.config, tokenizer)
@@ -47,7 +47,7 @@ def convert_llava(source: Path, vision: Path | str | None, target: Path, *, temp
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    with ShardWriter(partial) as writer:
+    with WeightWriter(partial) as writer:
         for key, tensor in read_shards(shards):
             if key not in names:
                 continue

@@ -69,8 +69,8 @@ _VICUNA_SYSTEM = (
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
 
-# LLaVA and Share-Captioner tokenize what follows a picture as a text of its own, before which a sentencepiece tokenizer sets a space. The
-# space behind <image> gives the same tokens when the whole is tokenized at once.
+# LLaVA and Share-Captioner tokenize what follows a picture as a text of its own, before which a sentencepiece tokenizer
+# sets a space. The space behind <image> gives the same tokens when the whole is tokenized at once.
 _TEMPLATES = [
     Template(name="plain", space=" ", end="\n", drops_text=True),
     Template(

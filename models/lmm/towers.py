@@ -50,11 +50,11 @@ def load_language(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def load_tokenizer(name: str, **where: Any) -> Any:
+def load_tokenizer(name: str, **options: Any) -> Any:
     """From a folder or the Hub. A ``tokenizer.model`` alone is read with the package sentencepiece."""
     from transformers import AutoTokenizer
 
-    return _opened(name, AutoTokenizer.from_pretrained, name, **where)
+    return _opened(name, AutoTokenizer.from_pretrained, name, **options)
 
 
 def _loaded(name: str, loaded: Any, **options: Any) -> Any:

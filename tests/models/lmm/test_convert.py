@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
+from captionlake.convert_command import convert
 from captionlake.errors import CaptionlakeError
 from captionlake.models.lmm import build_lmm, image_tokens
 from captionlake.models.lmm.convert import convert_llava
@@ -63,7 +65,7 @@ def released(state: dict[str, torch.Tensor], towers: Path, words: Path, tmp_path
             "max_position_embeddings": 2048, "torch_dtype": "float16", "hidden_act": "silu",
         }  # fmt: skip
         (folder / "config.json").write_text(json.dumps({**config, **changes}))
-        AutoTokenizer.from_pretrained(words).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(words, add_bos_token=False).save_pretrained(folder)
         return folder
 
     return write
@@ -96,7 +98,8 @@ def test_there_and_back(
 def test_a_converted_folder_is_a_model_like_any(
     released: Any, state: dict[str, torch.Tensor], towers: Path, words: Path, tmp_path: Path, photograph: Any
 ) -> None:
-    convert_llava(released(), towers / "clip", tmp_path / "converted")
+    run = CliRunner().invoke(convert, ["llava", str(released()), str(tmp_path / "converted"), "--json"])
+    assert run.exit_code == 0 and json.loads(run.stdout) == {"target": str(tmp_path / "converted")}, run.output
     loaded, report = AutoModelForImageTextToText.from_pretrained(tmp_path / "converted", output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
     assert loaded.dtype == torch.float16
@@ -107,6 +110,7 @@ def test_a_converted_folder_is_a_model_like_any(
         [{"role": "user", "content": asked}],
         add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
     )  # fmt: skip
+    assert inputs["input_ids"][0, 0] == processor.tokenizer.bos_token_id
     original, _ = build_lmm(vision=str(towers / "clip"), language=str(words), seed=5)
     loaded = AutoModelForImageTextToText.from_pretrained(tmp_path / "converted", dtype=torch.float32)
     with torch.no_grad():
