@@ -8,7 +8,7 @@ require("torch", extra="models")
 from .auto import register  # noqa: E402
 from .building import build, load  # noqa: E402
 from .configuration import ShareCaptionerConfig  # noqa: E402
-from .convert import convert  # noqa: E402
+from .conversion import convert  # noqa: E402
 from .model import ShareCaptionerForConditionalGeneration  # noqa: E402
 from .positions import resize_positions  # noqa: E402
 from .processor import ShareCaptionerProcessor  # noqa: E402

@@ -14,7 +14,7 @@ from transformers import LlamaTokenizer
 
 from captionlake.errors import CaptionlakeError
 from captionlake.models.captioner import ShareCaptionerForConditionalGeneration, config_of, convert, load
-from captionlake.models.captioner.convert import read_tokenizer
+from captionlake.models.captioner.conversion import read_tokenizer
 from captionlake.models.captioner.released import released_bytes, released_keys, to_released
 
 from ..lmm.toys import llama
