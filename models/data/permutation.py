@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 _ROUNDS = 8
-_LEAST = 16  # m, so that a few numbers get as random an order as many
+_LEAST = 8  # m, so that a few numbers get as random an order as many
 
 
 class Permutation:

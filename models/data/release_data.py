@@ -82,7 +82,11 @@ class ReleaseData:
     def __getitem__(self, index: int) -> Sample:
         """Raises ``UnreadableSample``, naming the row, where bytes are missing or are not those that were stored."""
         row, ordinal, _, n_pictures = self._samples[index].item()
-        read = functools.partial(_value, self._table, row)
+        columns = self._columns
+
+        def read(name: str) -> Any:
+            return columns[name][row].as_py()
+
         position = read("position")
         if self.kind == "images":
             key, turns = f"{read('source')}/{read('source_key')}", caption_turns(read("texts")[ordinal]["text"])
@@ -111,19 +115,20 @@ class ReleaseData:
 
     @functools.cached_property
     def _samples(self) -> Samples:
-        found: Samples = np.load(self._paths[1], mmap_mode="r", allow_pickle=False)
+        found: Samples = np.load(self._paths[1], mmap_mode="r", allow_pickle=False).view(np.ndarray)  # quicker than a memmap
         return found
 
     @functools.cached_property
-    def _table(self) -> pa.Table:
-        return open_rows(self._paths[0])
+    def _columns(self) -> dict[str, pa.ChunkedArray]:
+        table = open_rows(self._paths[0])
+        return dict(zip(table.column_names, table.columns, strict=True))
 
     @functools.cached_property
     def _reader(self) -> ShardReader:
         return ShardReader(self._shards)
 
     def __getstate__(self) -> dict[str, Any]:
-        opened = ("_samples", "_table", "_reader")
+        opened = ("_samples", "_columns", "_reader")
         return {name: value for name, value in self.__dict__.items() if name not in opened} | {"_index": None}
 
     def _check_usable(self, release: Release, split: str | None) -> None:
@@ -145,8 +150,8 @@ class ReleaseData:
         """All shards are there, and as long as the pictures in them need."""
         ends: dict[str, int] = {}
         counts: Counter[str] = Counter()
-        for batch in self._table.select(["pictures"]).to_batches():
-            pictures = batch.column(0).flatten().drop_null()
+        for chunk in self._columns["pictures"].chunks:
+            pictures = chunk.flatten().drop_null()
             table = pa.table({name: pictures.field(name) for name in ("shard", "offset", "n_bytes")})
             table = table.append_column("end", pa.array(table["offset"].to_numpy() + table["n_bytes"].to_numpy()))
             for found in table.group_by("shard").aggregate([("end", "max"), ("end", "count")]).to_pylist():
@@ -159,10 +164,6 @@ class ReleaseData:
                 f"{len(wrong)} shards of {self.label} are missing or cut short in {self._shards} ({named}), with "
                 f"{sum(counts[name] for name in wrong):,} of its pictures: restore them from a backup"
             )
-
-
-def _value(table: pa.Table, row: int, name: str) -> Any:
-    return table.column(name)[row].as_py()
 
 
 def _size(path: Path) -> int:
