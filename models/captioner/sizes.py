@@ -17,13 +17,13 @@ from .configuration import ShareCaptionerConfig
 
 _VISION: dict[str, dict[str, Any]] = {
     "tiny": {"hidden_size": 32, "intermediate_size": 64, "layers": 2, "heads": 2, "patch_size": 8, "image_size": 32},
-    "small": {"hidden_size": 192, "intermediate_size": 768, "layers": 4, "heads": 6, "patch_size": 12, "image_size": 96},
+    "small": {"hidden_size": 128, "intermediate_size": 512, "layers": 4, "heads": 4, "patch_size": 8, "image_size": 64},
     "base": {"hidden_size": 384, "intermediate_size": 1536, "layers": 12, "heads": 6, "patch_size": 16, "image_size": 224},
     "full": {"hidden_size": 1408, "intermediate_size": 6144, "layers": 39, "heads": 16, "patch_size": 14, "image_size": 448},
 }  # fmt: skip
 _TEXT: dict[str, dict[str, Any]] = {
     "tiny": {"hidden_size": 32, "intermediate_size": 64, "layers": 2, "heads": 2, "vocab_size": 512},
-    "small": {"hidden_size": 192, "intermediate_size": 512, "layers": 4, "heads": 6, "vocab_size": 2048},
+    "small": {"hidden_size": 128, "intermediate_size": 384, "layers": 3, "heads": 4, "vocab_size": 2048},
     "base": {
         "hidden_size": 576, "intermediate_size": 1536, "layers": 30, "heads": 9, "vocab_size": 49152, "attention_bias": False,
         "num_key_value_heads": 3, "rope_theta": 100000.0, "tie_word_embeddings": True, "max_position_embeddings": 8192,
@@ -32,7 +32,7 @@ _TEXT: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 _SAMPLER: dict[str, dict[str, Any]] = {
     "tiny": {"num_queries": 4, "sampler_heads": 2},
-    "small": {"num_queries": 16, "sampler_heads": 6},
+    "small": {"num_queries": 16, "sampler_heads": 4},
     "base": {"num_queries": 64, "sampler_heads": 9},
     "full": {"num_queries": 256, "sampler_heads": 32},
 }
