@@ -42,8 +42,8 @@ for command in [
     *caption_command.commands,
     *eval_command.commands,
     mix,
-    train,
     convert,
+    train,
 ]:
     captionlake.add_command(command)
 

@@ -18,7 +18,7 @@ def convert() -> None:
 @json_option
 def captioner(source: Path, target: Path, as_json: bool) -> None:
     """Convert the released Share-Captioner in folder SOURCE to folder TARGET."""
-    from captionlake.models.captioner.convert import convert as convert_captioner
+    from captionlake.models.captioner import convert as convert_captioner
 
     convert_captioner(source, target)
     emit(as_json, {"target": str(target)}, printable(f"{target}: a captioner, from {source}"))

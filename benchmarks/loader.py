@@ -137,9 +137,8 @@ def store(lake: Lake, pictures: list[tuple[int, bytes]]) -> None:
         {"caption_id": ids, "image_id": ids, "text": texts, "chars": list(map(len, texts))}
     ).with_columns(kind=pl.lit("human"), producer=pl.lit("made"), words=pl.lit(140))
     with lake.registered(_images=images.to_arrow(), _captions=captions.to_arrow()):
-        for name in ("images", "captions"):
-            at = "ingested_at" if name == "images" else "created_at"
-            lake.commit(lambda c, n=name, a=at: c.execute(f"INSERT INTO {n} BY NAME SELECT *, now() AS {a} FROM _{n}"))
+        lake.commit(lambda c: c.execute("INSERT INTO images BY NAME SELECT *, now() AS ingested_at FROM _images"))
+        lake.commit(lambda c: c.execute("INSERT INTO captions BY NAME SELECT *, now() AS created_at FROM _captions"))
 
 
 def release(lake: Lake) -> None:

@@ -268,7 +268,7 @@ class Verification:
 
 
 def verify_release(lake: Lake, label: str, *, pictures: bool = True) -> Verification:
-    """Recompute every hash of a release: pictures from their bytes (unless told not to), rows from the captions, the whole from the rows."""
+    """Recompute every hash of a release: pictures from their bytes (if asked), rows from the captions, the whole from the rows."""
     release = find_release(lake, label)
     found = _Problems()
     content = ContentHash()

@@ -98,7 +98,7 @@ def _shown(text: str) -> str:
 
 
 def _talk(talk: "Chat", checkpoint: str, images: tuple[Path, ...]) -> None:
-    """The terminal, until /quit, Ctrl-D, or Ctrl-C at the prompt."""
+    """The terminal, until /quit or Ctrl-D."""
     from contextlib import suppress
 
     from rich.console import Console
@@ -115,9 +115,12 @@ def _talk(talk: "Chat", checkpoint: str, images: tuple[Path, ...]) -> None:
     while True:
         try:
             line = console.input("[bold cyan]you[/] ").strip()
-        except (EOFError, KeyboardInterrupt):
+        except EOFError:
             console.print()
             return
+        except KeyboardInterrupt:  # meant for an answer that had just ended, or for the line
+            console.print("\n(/quit ends)", style="dim", markup=False)
+            continue
         if line == "/quit":
             return
         if line:

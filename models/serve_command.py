@@ -16,7 +16,7 @@ def serve(checkpoint: str, options: tuple[str, ...]) -> None:
     """Serve a CHECKPOINT (a folder, or a name on the Hub) as ``transformers serve`` does, whose OPTIONS follow it.
 
     The server is transformers' own; captionlake checks the checkpoint and makes its captioner known there. `transformers serve --help`
-    tells the options. A recipe asks it with captioner = "openai:CHECKPOINT" and, in [caption.endpoint], base_url =
+    tells the options. A recipe asks it with captioner = "openai:NAME" and, in [caption.endpoint], base_url =
     "http://127.0.0.1:8000/v1".
 
     \b

@@ -32,4 +32,5 @@ def main() -> None:
     click.echo(f"\nfull in the released form: {released_bytes(config_of('full')):,} bytes")
 
 
-main()
+if __name__ == "__main__":
+    main()

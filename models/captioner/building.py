@@ -8,15 +8,15 @@ import torch
 from transformers import AutoModelForCausalLM, CLIPImageProcessor, GenerationConfig, PreTrainedConfig
 
 from captionlake.errors import CaptionlakeError
+from captionlake.models.data.sample import IMAGE
 from captionlake.models.lmm.templates import chat_template, template_of
+from captionlake.models.tokens import GENERATION, check_tokens, fit_for_pictures
 
 from .configuration import ShareCaptionerConfig
 from .model import CaptionerVision, ShareCaptionerForConditionalGeneration
 from .positions import resize_positions
 from .processor import ShareCaptionerProcessor
-from .prompts import GENERATION
 from .sizes import config_of
-from .tokenizers import IMAGE, check_tokens, fit_for_pictures
 
 TEMPLATE = "share_captioner"  # of its prompts, in training and in use
 _ROUND = 64  # rows of an embedding table are rounded up to this many, for the speed of its products

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from captionlake.errors import CaptionlakeError
+from captionlake.models.data.sample import IMAGE
 from captionlake.models.shards import WeightWriter, keys_by_shard, read_shards
+from captionlake.models.tokens import check_tokens, fit_for_pictures
 
 from .building import generation_config, new_processor
 from .configuration import ShareCaptionerConfig
 from .model import ShareCaptionerForConditionalGeneration
 from .released import Place, from_released, released_keys
 from .sizes import config_of
-from .tokenizers import IMAGE, check_tokens, fit_for_pictures
 
 _BY_TOKEN = {"language_model.model.embed_tokens.weight", "language_model.lm_head.weight"}
 

@@ -64,9 +64,11 @@ class ShareCaptionerForConditionalGeneration(PreTrainedModel, GenerationMixin): 
         self.post_init()
 
     @classmethod
-    def from_pretrained(cls, name: Any, *args: Any, image_size: int | None = None, **kwargs: Any) -> Any:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *args: Any, image_size: int | None = None, **kwargs: Any
+    ) -> Any:
         """As every ``from_pretrained``; with ``image_size`` the position embeddings are resampled to it."""
-        loaded = super().from_pretrained(name, *args, **kwargs)
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         if image_size is not None:
             resize_positions(loaded[0] if isinstance(loaded, tuple) else loaded, image_size)
         return loaded

@@ -30,9 +30,11 @@ _TEXT: dict[str, dict[str, Any]] = {
     },
     "full": {"hidden_size": 4096, "intermediate_size": 11008, "layers": 32, "heads": 32, "vocab_size": 103172},
 }  # fmt: skip
+# Random weights deviate by 0.02 where they are wide. Narrow ones learn sooner from about 1 / sqrt(width): after 60 steps on three
+# photographs the loss of `small` was 0.002 with 0.07, and 0.05 with 0.02 (learning rate 1e-3).
 _SAMPLER: dict[str, dict[str, Any]] = {
-    "tiny": {"num_queries": 4, "sampler_heads": 2},
-    "small": {"num_queries": 16, "sampler_heads": 4},
+    "tiny": {"num_queries": 4, "sampler_heads": 2, "initializer_range": 0.1},
+    "small": {"num_queries": 16, "sampler_heads": 4, "initializer_range": 0.07},
     "base": {"num_queries": 64, "sampler_heads": 9},
     "full": {"num_queries": 256, "sampler_heads": 32},
 }
@@ -42,16 +44,19 @@ SIZES = tuple(_VISION)
 def config_of(
     size: str, *, vision: Mapping[str, Any] | None = None, text: Mapping[str, Any] | None = None, **changes: Any
 ) -> ShareCaptionerConfig:
-    """A size's config. ``vision``, ``text`` and ``changes`` (``num_queries``, ``sampler_heads``…) replace single settings."""
+    """A size's config. ``vision``, ``text`` and ``changes`` (``num_queries``, ``sampler_heads``…) replace single settings.
+
+    The vocabulary is the tokenizer's once ``build`` knows it.
+    """
     from transformers import Blip2VisionConfig, LlamaConfig
 
     if size not in SIZES:
         raise CaptionlakeError(f"there is no captioner of size {size!r}: sizes are {', '.join(SIZES)}")
-    eyes = {"initializer_range": 0.02, **_named(_VISION[size]), **(vision or {})}
-    words = {"attention_bias": True, "rms_norm_eps": 1e-5, **_named(_TEXT[size]), **(text or {})}
-    return ShareCaptionerConfig(
-        vision_config=Blip2VisionConfig(**eyes), text_config=LlamaConfig(**words), **{**_SAMPLER[size], **changes}
-    )
+    own = {**_SAMPLER[size], **changes}
+    spread = {"initializer_range": own.get("initializer_range", 0.02)}
+    eyes = {**spread, **_named(_VISION[size]), **(vision or {})}
+    words = {**spread, "attention_bias": True, "rms_norm_eps": 1e-5, **_named(_TEXT[size]), **(text or {})}
+    return ShareCaptionerConfig(vision_config=Blip2VisionConfig(**eyes), text_config=LlamaConfig(**words), **own)
 
 
 def _named(setting: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,12 @@
-"""Tokenizers of captioners that start from nothing, and making a tokenizer fit for pictures."""
+"""Tokenizers of captioners that start from nothing."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from captionlake.errors import CaptionlakeError
+from captionlake.models.data.sample import IMAGE
 
-IMAGE, PAD, BEGIN, END = "<image>", "<pad>", "<s>", "</s>"
+_PAD, _BEGIN, _END = "<pad>", "<s>", "</s>"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
@@ -13,7 +14,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    marks = [PAD, BEGIN, END, IMAGE]
+    marks = [_PAD, _BEGIN, _END, IMAGE]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     smallest = len(alphabet) + len(marks)
     if vocab_size < smallest:
@@ -27,30 +28,10 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
     bpe.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
-        pad_token=PAD,
-        bos_token=BEGIN,
-        eos_token=END,
+        pad_token=_PAD,
+        bos_token=_BEGIN,
+        eos_token=_END,
         additional_special_tokens=[IMAGE],
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
-
-
-def fit_for_pictures(tokenizer: Any) -> None:
-    """``<image>`` and a padding token are in it, and it pads on the left, as generation asks."""
-    if tokenizer.eos_token is None:
-        raise CaptionlakeError(f"the tokenizer {tokenizer.name_or_path!r} has no end of text (eos_token): set one")
-    if IMAGE not in tokenizer.get_vocab():
-        tokenizer.add_tokens([IMAGE], special_tokens=True)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
-    tokenizer.padding_side = "left"
-
-
-def check_tokens(tokenizer: Any, embeddings: int) -> None:
-    """Each token has an embedding, or an error says how many lack one."""
-    if len(tokenizer) > embeddings:
-        raise CaptionlakeError(
-            f"the tokenizer has {len(tokenizer)} tokens and the model {embeddings} embeddings: "
-            "take the tokenizer that the checkpoint was saved with, or call resize_token_embeddings and train on"
-        )

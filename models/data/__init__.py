@@ -8,10 +8,12 @@ from captionlake.models.data.sample import Sample, Turn, UnreadableSample
 from captionlake.models.data.skips import Skip, SkipLog
 
 if TYPE_CHECKING:
+    from captionlake.models.data.exported_stream import ExportedStream
     from captionlake.models.data.release_dataset import ReleaseDataset
     from captionlake.models.data.release_stream import ReleaseStream
 
 __all__ = [
+    "ExportedStream",
     "Order",
     "ReleaseData",
     "ReleaseDataset",
@@ -23,7 +25,11 @@ __all__ = [
     "UnreadableSample",
 ]
 
-_NEED_TORCH = {"ReleaseDataset": "release_dataset", "ReleaseStream": "release_stream"}
+_NEED_TORCH = {
+    "ExportedStream": "exported_stream",
+    "ReleaseDataset": "release_dataset",
+    "ReleaseStream": "release_stream",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -15,13 +15,13 @@ _LEAST = 8  # m, so that a few numbers get as random an order as many
 
 
 class Permutation:
-    """``permutation(places)``: which of the numbers 0 to ``size - 1`` stand there. The same for the same size, seed and epoch."""
+    """``permutation(places)``: which of the numbers 0 to ``size - 1`` stand there. The same for the same size, seed, epoch and part."""
 
-    def __init__(self, size: int, seed: int, epoch: int) -> None:
+    def __init__(self, size: int, seed: int, epoch: int, part: int = 0) -> None:
         self._size = size
         side = isqrt(max(size - 1, 0)) + 1
         self._side = np.uint64(max(side, _LEAST))
-        digest = hashlib.shake_256(f"{size}:{seed}:{epoch}".encode()).digest(8 * _ROUNDS)
+        digest = hashlib.shake_256(f"{size}:{seed}:{epoch}:{part}".encode()).digest(8 * _ROUNDS)
         self._keys = np.frombuffer(digest, "<u8")
 
     def __call__(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -16,7 +16,7 @@ from captionlake.lake.releases import Release, find_release, verify_release
 from captionlake.lake.shards import Locator, ShardReader
 from captionlake.models.data.release_index import ReleaseIndex, open_rows
 from captionlake.models.data.release_rows import NO_CAPTION, NO_PICTURE, Choice, Samples
-from captionlake.models.data.sample import Sample, UnreadableSample, caption_turns, record_turns
+from captionlake.models.data.sample import Sample, UnreadableSample, caption_turns, record_key, record_turns
 
 _NAMED = 3  # shards that a message names
 
@@ -92,7 +92,7 @@ class ReleaseData:
             key, turns = f"{read('source')}/{read('source_key')}", caption_turns(read("texts")[ordinal]["text"])
         else:
             record = json.loads(read("record"))
-            key = read("conversation_id") if record.get("id") is None else str(record["id"])
+            key = record_key(record, position)
         try:
             if self.kind == "sft":
                 turns = record_turns(record, n_pictures)
@@ -115,7 +115,9 @@ class ReleaseData:
 
     @functools.cached_property
     def _samples(self) -> Samples:
-        found: Samples = np.load(self._paths[1], mmap_mode="r", allow_pickle=False).view(np.ndarray)  # quicker than a memmap
+        found: Samples = np.load(self._paths[1], mmap_mode="r", allow_pickle=False).view(
+            np.ndarray
+        )  # quicker than a memmap
         return found
 
     @functools.cached_property

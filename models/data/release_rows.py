@@ -1,7 +1,7 @@
 """Rows of a release as Arrow tables: what they hash to, and which of them are samples.
 
 Of images: position, split, row_sha256, source, source_key, image_id, texts (role, text), pictures. Of conversations: position, split,
-row_sha256, image_id, conversation_id, record, pictures, chars. ``pictures`` are places in the lake, null where it has none.
+row_sha256, image_id, record, pictures, chars. ``pictures`` are places in the lake, null where it has none.
 """
 
 import hashlib
@@ -38,7 +38,6 @@ SCHEMAS = {
     "sft": pa.schema(
         [
             *_HEAD,
-            ("conversation_id", pa.string()),
             ("record", pa.string()),
             ("pictures", _PICTURES),
             ("chars", pa.int64()),

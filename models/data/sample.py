@@ -40,6 +40,11 @@ def caption_turns(caption: str) -> tuple[Turn, ...]:
     return ("human", IMAGE), ("gpt", caption)
 
 
+def record_key(record: dict[str, Any], position: int) -> str:
+    """The own id of a row of LLaVA's form."""
+    return str(position if record.get("id") is None else record["id"])
+
+
 def record_turns(record: dict[str, Any], images: int) -> tuple[Turn, ...]:
     """The turns of a row of LLaVA's form with so many pictures, as LLaVA prepares them: ``<image>`` and a line feed before the text.
 

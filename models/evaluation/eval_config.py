@@ -35,7 +35,7 @@ class EvalConfig:
         if not self.benchmarks:
             raise ValueError("no benchmark is named: give at least one, such as mme=DIR")
         if self.judge is not None and self.judge.mode != "live":
-            raise ValueError("a judge is asked live: leave `mode` out")
+            raise ValueError("a judge is asked live: leave `mode` out of its settings")
         return self
 
 

@@ -42,9 +42,12 @@ def evaluate(checkpoint: str | Path, config: EvalConfig, output: Path) -> Result
     """
     folder = CheckpointFolder.find(checkpoint)
     judge = Judge(config.judge) if config.judge is not None else None
+    if judge is not None:
+        judge.check()
     with _opened(config) as opened:
         model = _Model(folder, config)
-        results = Results.of(folder, model.placement, config)
+        name = folder.name if Path(checkpoint).is_dir() else str(checkpoint)
+        results = Results.of(name, folder, model.placement, config)
         kept = output.parent / f"{output.stem}.kept"
         for kind, benchmark in opened:
             results.outcomes.append(_evaluated(kind, benchmark, model, judge, kept, config))
@@ -142,11 +145,12 @@ def _answer(
     unseen: list[Unseen] = []
     if not pending:
         return unseen
+    answers = model.answers
     with progress(f"answer {kind.name}", len(pending)) as advance:
-        for seen, missing in batches(benchmark, pending, lambda: model.answers.batch_size):
+        for seen, missing in batches(benchmark, pending, lambda: answers.batch_size):
             unseen += missing
             questions = [Question(item.id, item.text, image) for item, _, image in seen]
-            texts = model.answers.answer(questions, max_tokens) if questions else []
+            texts = answers.answer(questions, max_tokens) if questions else []
             lines.add(
                 [
                     {"key": answer_key(item, how), "item": item.id, "text": text, "picture_sha256": picture}

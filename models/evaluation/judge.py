@@ -27,7 +27,7 @@ _CONNECT_ATTEMPTS = 4
 
 @dataclass(slots=True)
 class Judged:
-    """``replies`` by item; ``failed`` are the items that got none, with the reason. ``cost_usd`` is of all replies that are kept."""
+    """``replies`` by item; ``failed`` are the items that got none, with the reason; ``asked``, how many replies are new."""
 
     replies: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -40,6 +40,14 @@ class Judge:
     def __init__(self, config: TeacherConfig) -> None:
         self.config = config
         self.budget = Budget(price_of(config), config.max_cost_usd)
+
+    def check(self) -> None:
+        """Raises where there is no key, or no package to ask with: before hours of answering."""
+
+        async def made() -> None:
+            await Endpoint(self.config).close()
+
+        asyncio.run(made())
 
     def told(self) -> dict[str, object]:
         """What decides a judgement, beside the prompt: for keys and for results."""

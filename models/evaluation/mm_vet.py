@@ -66,7 +66,7 @@ def judge() -> JudgePrompt:
 
 
 def score(answers: Sequence[Answered]) -> Score:
-    """100 x the mean of the judge's scores, of all samples and of those that need a capability (section 3.3 of the paper). A sample
+    """100 x the mean of the judge's scores, of all samples and of those that need a capability. A sample
     whose judgement cannot be parsed is in no mean."""
     scores: list[float] = []
     by_tag: dict[str, list[float]] = {}

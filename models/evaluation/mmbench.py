@@ -115,7 +115,7 @@ def _circular(items: Sequence[Item]) -> tuple[str, ...]:
 
 
 def score(answers: Sequence[Answered], column: str = "MMB") -> Score:
-    """Per cent of the questions that are right in every pass (CircularEval, section 4.1 of the paper). The choice is the answer's letter,
+    """Per cent of the questions that are right in every pass (the paper's CircularEval). The choice is the answer's letter,
     else the option whose text it gives; MMBench's own tool asks GPT-4 where both fail, here the answer is wrong, and counted."""
     right: dict[str, bool] = {}
     groups: dict[str, str] = {}

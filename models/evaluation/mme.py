@@ -44,11 +44,11 @@ class _Pictures:
 
     def __init__(self, root: Path, found: dict[str, Member]) -> None:
         self._root = root
-        self.found = found
+        self._found = found
         self._reader = ArchiveReader()
 
     def read(self, picture: str) -> bytes:
-        member = self.found.get(picture)
+        member = self._found.get(picture)
         if member is None:
             raise MemberError(FailureReason.MISSING_MEMBER, f"no picture {picture[:200]}")
         return read_member(self._reader, self._root, member)
@@ -128,7 +128,7 @@ def _items(found: dict[str, dict[str, list[_Asked]]], path: Path) -> Iterator[It
 
 def score(answers: Sequence[Answered]) -> Score:
     """Of each subtask 100 x (accuracy + accuracy+): accuracy over its questions, accuracy+ over its pictures, of which both questions must
-    be right (section 2.2 of the paper). MME-P sums ten subtasks (at most 2000), MME-C four (at most 800). An answer that says neither yes
+    be right. MME-P sums ten subtasks (at most 2000), MME-C four (at most 800). An answer that says neither yes
     nor no is wrong, and counted."""
     right: dict[str, dict[str, list[bool]]] = {}
     unparsed = []

@@ -60,9 +60,9 @@ def _items(file: Path, setting: str) -> list[Item]:
 
 
 def score(answers: Sequence[Answered], column: str = "POPE") -> Score:
-    """Of each setting accuracy, precision, recall, F1 (of "yes") and the share of "yes" among the answers, in per cent (section 5.1 of the
-    paper); POPE is the mean of the settings' F1. An answer that says neither yes nor no is not right and not a "yes", and is counted; the
-    authors' tool takes everything without a "no" for a "yes"."""
+    """Of each setting accuracy, precision, recall, F1 (of "yes") and the share of "yes" among the answers, in per cent, as POPE's own
+    tool has them (AoiDragon/POPE, ``evaluate.py``); POPE is the mean of the settings' F1. An answer that says neither yes nor no is not
+    right and not a "yes", and is counted; that tool takes everything without a "no" for a "yes"."""
     told: dict[str, list[tuple[str, str | None]]] = {}
     unparsed = []
     for answered in answers:

@@ -1,8 +1,9 @@
 """POPE's questions about a lake's own pictures, where their rows say which objects are in them (``meta.objects``, from COCO's
 ``instances_*.json``).
 
-As POPE samples (section 4 of the paper): for each picture k objects that are there, and k that are not, taken in three ways: "random";
-"popular", those in most pictures of the lake; "adversarial", those that most often stand together with the objects of this picture.
+As POPE's own tool samples (AoiDragon/POPE, ``utils.py``): for each picture k objects that are there, and after each of them one that is
+not, taken in three ways: "random"; "popular", the one in most pictures of the lake; "adversarial", the one that most often stands
+together with the object asked for before it. None is asked for twice.
 """
 
 import random
@@ -75,17 +76,27 @@ def questions(objects: Objects, *, seed: int = 0, pictures: int = PICTURES) -> I
         chance = random.Random(f"{seed}:{name}")
         there = sorted(objects[name])
         absent = sorted(frequent.keys() - set(there))
-        with_these: Counter[str] = sum((together[one] for one in there if one in together), Counter())
         asked = chance.sample(there, OBJECTS)
         chosen = {
             "random": chance.sample(absent, OBJECTS),
             "popular": sorted(absent, key=lambda one: (-frequent[one], one))[:OBJECTS],
-            "adversarial": sorted(absent, key=lambda one: (-with_these[one], -frequent[one], one))[:OBJECTS],
+            "adversarial": _companions(asked, absent, together, frequent),
         }
         for setting in SETTINGS:
             for number, (yes, no) in enumerate(zip(asked, chosen[setting], strict=True)):
                 yield _item(setting, name, 2 * number, yes, "yes")
                 yield _item(setting, name, 2 * number + 1, no, "no")
+
+
+def _companions(
+    asked: Sequence[str], absent: Sequence[str], together: Mapping[str, Counter[str]], frequent: Counter[str]
+) -> list[str]:
+    """For each object asked for, the absent one that is most often with it; among equals the more frequent one."""
+    chosen: list[str] = []
+    for thing in asked:
+        left = [one for one in absent if one not in chosen]
+        chosen.append(min(left, key=lambda one: (-together[thing][one], -frequent[one], one)))
+    return chosen
 
 
 def _item(setting: str, picture: str, number: int, thing: str, label: str) -> Item:

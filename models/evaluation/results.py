@@ -107,12 +107,12 @@ class Results:
     outcomes: list[Outcome] = field(default_factory=list)
 
     @classmethod
-    def of(cls, folder: CheckpointFolder, placement: Placement, config: EvalConfig) -> Self:
+    def of(cls, name: str, folder: CheckpointFolder, placement: Placement, config: EvalConfig) -> Self:
         """Without outcomes yet."""
         judge = config.judge
         packages = {name: version(name) for name in ("captionlake", "torch", "transformers")}
         return cls(
-            checkpoint=folder.name,
+            checkpoint=name,
             weights_sha256=folder.sha256,
             record=None if folder.record is None else asdict(folder.record),
             generation={

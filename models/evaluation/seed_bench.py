@@ -3,7 +3,7 @@
 Li et al., SEED-Bench: Benchmarking Multimodal LLMs with Generative Comprehension (2023). ``SEED-Bench.json`` has a list
 ``questions`` with ``question_id``, ``question``, ``choice_a`` to ``choice_d``, ``answer``, ``data_type``, ``data_id`` and
 ``question_type_id``; pictures are named by ``data_id``. A question on a video is asked where a frame of it lies there, named by
-its ``question_id``.
+its ``question_id``, or by ``question_type_id`` and ``question_id`` as LLaVA's script names it.
 """
 
 from collections.abc import Sequence
@@ -42,24 +42,26 @@ def read(path: Path) -> Benchmark:
     pictures = PictureFiles(root)
     items = []
     for number, (_, row) in enumerate(json_items(questions, "questions")):
-        item = _item(row, f"{questions}, question {number + 1},")
-        if "image" in item.tags or pictures.find(item.picture) is not None:
+        item = _item(row, f"{questions}, question {number + 1},", pictures)
+        if item.picture:
             items.append(item)
     found = of_one_name_each(items, questions)
     return Benchmark(items=found, pictures=with_pictures(pictures, found, root), files=(questions,))
 
 
-def _item(row: Any, where: str) -> Item:
+def _item(row: Any, where: str, pictures: PictureFiles) -> Item:
+    """A question on a video without a frame has no picture."""
     row = row if isinstance(row, dict) else {}
     video = row.get("data_type", "image") != "image"
     question, known_as = text(row, "question", where), text(row, "question_id", where)
     options = tuple((name, text(row, f"choice_{name.lower()}", where)) for name in _LETTERS)
     answer = field(row, "answer", str, where).strip().upper()
     kind = str(row.get("question_type_id", ""))
+    frames = [name for name in (known_as, f"{kind}_{known_as}") if video and pictures.find(name) is not None]
     return Item(
         id=known_as,
         text="\n".join([question, *(f"{name}. {choice}" for name, choice in options), _ASK]),
-        picture=known_as if video else text(row, "data_id", where),
+        picture="".join(frames[:1]) if video else text(row, "data_id", where),
         answer=answer,
         unit=known_as,
         group=_TYPES.get(kind, kind),

@@ -7,6 +7,7 @@ require("torch", extra="models")
 
 from captionlake.models.lmm.building import build_lmm, image_tokens, random_lmm, use_template  # noqa: E402
 from captionlake.models.lmm.collator import Collator  # noqa: E402
+from captionlake.models.lmm.convert import convert_llava  # noqa: E402
 from captionlake.models.lmm.grouping import ModalityLengthSampler  # noqa: E402
 from captionlake.models.lmm.preparing import Prepare  # noqa: E402
 from captionlake.models.lmm.sizes import config_of  # noqa: E402
@@ -19,6 +20,7 @@ __all__ = [
     "Prepare",
     "build_lmm",
     "config_of",
+    "convert_llava",
     "image_tokens",
     "random_lmm",
     "use_template",

@@ -7,14 +7,13 @@ import torch
 from torch import nn
 
 from captionlake.errors import CaptionlakeError
-from captionlake.models.captioner.prompts import GENERATION
-from captionlake.models.captioner.tokenizers import check_tokens, fit_for_pictures
 from captionlake.models.data.sample import IMAGE
 from captionlake.models.lmm.encoding import token_ids
 from captionlake.models.lmm.projector import load_projector
 from captionlake.models.lmm.sizes import config_of
 from captionlake.models.lmm.templates import chat_template, template_of
 from captionlake.models.lmm.towers import load_language, load_tower
+from captionlake.models.tokens import GENERATION, check_tokens, fit_for_pictures
 
 _ROUND = 64  # rows of an embedding table are rounded up to this many, for the speed of its products
 
@@ -36,6 +35,7 @@ def build_lmm(
     """
     from transformers import LlavaConfig, LlavaForConditionalGeneration
 
+    template_of(template)  # before anything is loaded
     tower, pictures = load_tower(vision, dtype)
     words, tokenizer = load_language(language, dtype)
     check_tokens(tokenizer, words.get_input_embeddings().num_embeddings)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from captionlake.errors import CaptionlakeError
-from captionlake.models.captioner.tokenizers import check_tokens, fit_for_pictures
 from captionlake.models.lmm.building import generation_config, lmm_processor, rounded, use_template
 from captionlake.models.lmm.released import TABLES, ours
 from captionlake.models.lmm.towers import load_tokenizer, load_tower
 from captionlake.models.shards import WeightWriter, keys_by_shard, read_shards
+from captionlake.models.tokens import check_tokens, fit_for_pictures
 
 _FEATURES = {"patch": "default", "cls_patch": "full"}
 

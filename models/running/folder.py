@@ -67,7 +67,7 @@ def is_checkpoint(checkpoint: str | Path) -> bool:
 def _folder(checkpoint: str | Path) -> Path:
     path = Path(checkpoint).expanduser()
     if path.is_dir():
-        return path.absolute()
+        return path.resolve()
     if path.exists():
         raise CaptionlakeError(f"{path} is a file: give the folder of a checkpoint")
     if not is_checkpoint(checkpoint):

@@ -108,12 +108,15 @@ def _model(folder: CheckpointFolder, placement: Placement) -> Any:
         trust_remote_code=False,
         local_files_only=True,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # told below, by name
     )
-    for kind, said in (("missing_keys", "lack"), ("mismatched_keys", "have in another shape")):
-        if names := sorted(map(str, told.get(kind) or ())):
+    lacking = sorted(map(str, told["missing_keys"]))
+    misshapen = sorted(str(name) for name, *_ in told["mismatched_keys"])
+    for names, said in ((lacking, "lack"), (misshapen, "have another shape in")):
+        if names:
             raise CaptionlakeError(
-                f"the weights in {folder.path} {said} {len(names)} tensors of a {folder.architecture} ({names[0]}, …): "
-                "they are not of this configuration: restore both"
+                f"the weights in {folder.path} {said} {len(names)} tensors of its {folder.architecture} ({names[0]}, …): "
+                "they are not of this config.json: restore both"
             )
     return model.to(placement.device).eval()
 

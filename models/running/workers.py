@@ -134,10 +134,10 @@ def _check_alive(processes: list[Any]) -> None:
 
 def _work(captioner: CheckpointCaptioner, device: str, workers: int, images: Path, waiting: Any, done: Any) -> None:
     """A worker's life: until it is told that there is no more, or the parent is gone."""
-    import torch
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this one
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    import torch
+
     torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     try:
         engine = make_engine(captioner, device)

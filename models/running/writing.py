@@ -56,7 +56,7 @@ def write(engine: Engine, images: Path, jobs: Iterable[Job]) -> Iterator[Result]
     threads = max(2, min(_MOST_THREADS, os.cpu_count() or 1))
     pool = ThreadPoolExecutor(threads, thread_name_prefix="pictures")
     try:
-        yield from _batched(engine, _ahead(pool, prepare, iter(jobs), threads + _BATCHES_AHEAD * engine.batch_size))
+        yield from batched(engine, _ahead(pool, prepare, iter(jobs), threads + _BATCHES_AHEAD * engine.batch_size))
     finally:
         pool.shutdown(cancel_futures=True)
         reader.close()
@@ -74,7 +74,7 @@ def _ahead(
         yield job, made.result()
 
 
-def _batched(engine: Engine, prepared: Iterator[tuple[Job, Ready | Failure]]) -> Iterator[Result]:
+def batched(engine: Engine, prepared: Iterator[tuple[Job, Ready | Failure]]) -> Iterator[Result]:
     """Full batches of one shape; of shapes that are rare, what there is of the most frequent once too many wait."""
     shapes: dict[Hashable, list[tuple[Job, Ready]]] = {}
     for job, ready in prepared:

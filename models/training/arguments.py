@@ -64,8 +64,8 @@ def arguments(job: TrainJob, model: Any, placement: Placement, *, processes: int
         max_grad_norm=train.max_grad_norm,
         bf16=placement.precision == "bf16",
         use_cpu=not placement.on_gpu,
-        activation_checkpointing=train.gradient_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False} if train.gradient_checkpointing else None,
+        activation_checkpointing=train.gradient_checkpointing and not train.fsdp,  # FSDP has its own
+        activation_checkpointing_kwargs={"use_reentrant": False},
         seed=train.seed,
         logging_steps=train.log_every,
         logging_nan_inf_filter=False,  # a loss that is no number stops the run
@@ -80,11 +80,11 @@ def arguments(job: TrainJob, model: Any, placement: Placement, *, processes: int
         report_to=[],
         disable_tqdm=True,
         fsdp=True if train.fsdp else None,
-        fsdp_config=_fsdp(model) if train.fsdp else None,
+        fsdp_config=_fsdp(model, checkpointing=train.gradient_checkpointing) if train.fsdp else None,
     )
 
 
-def _fsdp(model: Any) -> dict[str, Any]:
+def _fsdp(model: Any, *, checkpointing: bool) -> dict[str, Any]:
     """FSDP2 around each block of the towers and of the language model."""
     from transformers import PreTrainedModel
 
@@ -97,4 +97,5 @@ def _fsdp(model: Any) -> dict[str, Any]:
         "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
         "transformer_layer_cls_to_wrap": sorted(blocks & there),
         "state_dict_type": "SHARDED_STATE_DICT",
+        "activation_checkpointing": checkpointing,
     }

@@ -21,7 +21,7 @@ _TRAINED: dict[Stage, tuple[str, ...]] = {
     "sft": ("projector", "language"),
 }
 # What a run that goes on may have changed: it is the same run on other machines, or told of otherwise.
-_FREE = ("output", "per_device", "gradient_checkpointing", "log_every", "save_every", "keep", "workers", "attention")
+_FREE = ("per_device", "gradient_checkpointing", "log_every", "save_every", "keep", "workers", "attention")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,12 +63,13 @@ class TrainJob:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     def hyper(self) -> dict[str, Any]:
-        """All settings, what the stage adds among them, as JSON has them."""
+        """All settings, what the stage adds among them, as JSON has them; of folders the names, as they can move."""
         tables = {name: asdict(getattr(self, name)) for name in ("data", "model", "train")}
         tables["lora"] = None if self.lora is None else asdict(self.lora)
         tables["data"] |= {"template": self.template}
-        tables["model"] |= {"trained": self.trained}
+        tables["model"] = {key: _name(value) for key, value in tables["model"].items()} | {"trained": self.trained}
         tables["train"] |= {"group": "modality_length" if self.grouped else "none"}
+        del tables["train"]["output"]
         settings: dict[str, Any] = json.loads(json.dumps(tables))
         return settings
 
@@ -84,3 +85,8 @@ class TrainJob:
                 if key not in _FREE and before.get(key) != value:
                     return f"`{key}` in [{table}] is {value!r} and was {before.get(key)!r}"
         return None
+
+
+def _name(value: Any) -> Any:
+    """The last part of an absolute path; anything else as it is."""
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

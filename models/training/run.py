@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from accelerate import PartialState
 from transformers import PrinterCallback, set_seed
 from transformers.trainer_callback import ProgressCallback
@@ -77,6 +78,7 @@ def train(job: TrainJob, *, restart: bool = False) -> TrainReport:
         return _report(job, data, record, (0, 0), new=False)
     _warn(placement, process)
 
+    transformers.logging.disable_progress_bar()  # of loading and saving; training has its own
     set_seed(job.train.seed)
     model, processor = start(job, data)
     if job.lora is not None:
@@ -126,6 +128,8 @@ def _trainer(
         data_collator=Collator(processor, always_picture=not data.modalities().all(), positions=True),
         callbacks=[telling, Keeping(job, processor, record)],
     )
+    if train.fsdp and not trainer.is_fsdp_enabled:  # accelerate leaves it out without a word where there is no GPU
+        raise CaptionlakeError("fsdp = true shards over GPUs, and none is found: leave it out")
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     trainer.args._n_gpu = min(1, trainer.args.n_gpu)  # several GPUs need torchrun; DataParallel is not used
@@ -142,6 +146,7 @@ def question_of(job: TrainJob) -> str | None:
 
 
 def _record(job: TrainJob, data: ReleaseData) -> CheckpointRecord:
+    hyper = job.hyper()
     return CheckpointRecord(
         family=job.family,
         name=job.output.name,
@@ -154,8 +159,8 @@ def _record(job: TrainJob, data: ReleaseData) -> CheckpointRecord:
         recipe=job.text,
         steps=0,
         samples=0,
-        start=job.model.start,
-        hyper=job.hyper(),
+        start=hyper["model"]["start"],
+        hyper=hyper,
         versions={name: importlib.metadata.version(name) for name in _PACKAGES},
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )

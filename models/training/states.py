@@ -11,7 +11,6 @@ from captionlake.models.training.job import TrainJob
 
 STEPS = "steps"
 _STATE = re.compile(r"checkpoint-(\d+)")
-_PICKLED = "training_args.bin"  # of the Trainer's; nothing here reads it
 
 
 def newest_state(job: TrainJob, content_sha256: str) -> Path | None:
@@ -42,7 +41,6 @@ def step_of(state: Path) -> int:
 
 def seal(state: Path, record: CheckpointRecord, *, samples: int) -> None:
     """Say that all of a state is on the disk."""
-    (state / _PICKLED).unlink(missing_ok=True)
     write_record(state, replace(record, steps=step_of(state), samples=samples))
 
 

@@ -47,6 +47,21 @@ class ReleaseTrainer(Trainer):  # type: ignore[misc]
         self._step.append((positions, loss))
         return loss
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        """The weights of a state under the names that they have in memory. The Trainer loads by these, leaving out what it does not
+        find, and would save a LLaVA's under the names of its published form."""
+        if self.args.should_save:
+            self.model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Every weight is there: one that is missing would stay as it was before training."""
+        wrong = {*load_result.missing_keys, *load_result.unexpected_keys} - self.model.all_tied_weights_keys.keys()
+        if wrong:
+            raise CaptionlakeError(
+                f"the state in {self.args.output_dir} has other weights than the model ({len(wrong)}, one is {min(wrong)}): "
+                "begin anew with --restart"
+            )
+
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """Once a step, before its gradients are used: the one moment at which this class waits for the device."""
         norm = super()._get_grad_norm(model, grad_norm)

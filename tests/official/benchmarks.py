@@ -102,7 +102,7 @@ def llava_wild(root: Path, pictures: Pictures) -> Path:
 def pope(root: Path, pictures: Pictures) -> Path:
     """POPE: ``coco_pope_random.json`` and so on, JSON lines with two questions a picture, and the pictures in ``val2014``."""
     (root / "val2014").mkdir(parents=True)
-    rows = []
+    rows: list[dict[str, object]] = []
     for number, (_, data) in enumerate(sorted(pictures.items())):
         name = f"COCO_val2014_{number:012d}.jpg"
         (root / "val2014" / name).write_bytes(data)

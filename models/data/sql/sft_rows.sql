@@ -1,6 +1,6 @@
 -- The rows of a release of conversations as it saw them, and where their pictures lie: a NULL for each that the lake did not have. In any order.
 WITH items AS (
-    SELECT r.position, r.split, r.row_sha256, r.image_id, c.conversation_id, :record AS record, c.turns, c.image_ids
+    SELECT r.position, r.split, r.row_sha256, r.image_id, :record AS record, c.turns, c.image_ids
     FROM lake.release_items r
     LEFT JOIN lake.conversations c AT (VERSION => :snapshot) USING (conversation_id)
     WHERE r.name = $name AND r.version = $version
@@ -17,6 +17,6 @@ pictures AS (
     LEFT JOIN places USING (image_id)
     GROUP BY position
 )
-SELECT i.position, i.split, i.row_sha256, i.image_id, i.conversation_id, i.record, coalesce(p.pictures, []) AS pictures,
+SELECT i.position, i.split, i.row_sha256, i.image_id, i.record, coalesce(p.pictures, []) AS pictures,
        list_sum(list_transform(json_extract_string(i.turns, '$[*].value'), lambda v: length(v)))::BIGINT AS chars
 FROM items i LEFT JOIN pictures p USING (position)

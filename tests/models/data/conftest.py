@@ -61,6 +61,7 @@ def mixed_rows() -> list[dict[str, Any]]:
     rows = [conversation(f"p{n}", f"coco/{n:05d}.jpg") for n in range(12)]
     rows += [conversation(f"t{n}", None, "Write a haiku.") for n in range(4)]
     rows += [conversation(f"m{n}", f"coco/nowhere{n}.jpg") for n in range(2)]
+    del rows[15]["id"]
     two = conversation("two", None, "<image> and <image>\nCompare.") | {"image": ["coco/00001.jpg", "coco/00002.jpg"]}
     return [*rows, two]
 

@@ -61,7 +61,7 @@ def test_conversations(made: Path) -> None:
     data = ReleaseData.open(made / "lake", "mix@1.0.0")
     assert (data.kind, len(data), data.left_out) == ("sft", 17, {"picture not in the lake": 2})
     samples = [data[index] for index in range(17)]
-    assert [s.key for s in samples] == [*(f"p{n}" for n in range(12)), *(f"t{n}" for n in range(4)), "two"]
+    assert [s.key for s in samples] == [*(f"p{n}" for n in range(12)), "t0", "t1", "t2", "15", "two"]
     assert samples[0].turns == (("human", "<image>\nWhat is it?"), ("gpt", "Answer p0"))
     assert samples[12].turns[0] == ("human", "Write a haiku.") and samples[12].images == ()
     tiles = [(made / f"pictures/{number:05d}.jpg").read_bytes() for number in range(12)]

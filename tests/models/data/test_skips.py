@@ -96,7 +96,7 @@ def test_a_substitute_is_of_the_same_kind(folder: Path) -> None:
     data = ReleaseData.open(folder, "mix@1.0.0")
 
     def refuse(sample: Sample) -> Any:
-        if sample.key in ("p11", "t3"):
+        if sample.key in ("p11", "15"):
             raise UnreadableSample("refused")
         return sample.key
 

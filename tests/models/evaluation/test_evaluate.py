@@ -195,6 +195,16 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, random_llava: Path, b
     assert path.read_bytes().startswith(whole) and len(path.read_bytes().splitlines()) == 24
 
 
+def test_a_judge_without_a_key_is_told_before_anything_is_answered(
+    tmp_path: Path, random_llava: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(CaptionlakeError, match="OPENAI_API_KEY"):
+        run(random_llava, tmp_path / "r.json", bench, judge=judge_config("judge-1"))
+    assert not (tmp_path / "r.kept").exists()
+
+
 def test_problems_with_several_benchmarks_are_told_at_once(tmp_path: Path, random_llava: Path, bench: Bench) -> None:
     with pytest.raises(CaptionlakeError) as caught:
         run(random_llava, tmp_path / "r.json", bench | {"mme": tmp_path / "gone", "seed": tmp_path / "away"})

@@ -8,7 +8,7 @@ import pytest
 from captionlake.errors import CaptionlakeError
 from captionlake.models.evaluation import judge_config
 from captionlake.models.evaluation.answering import kept_lines
-from captionlake.models.evaluation.benchmark import Item, JudgePrompt
+from captionlake.models.evaluation.benchmark import Item
 from captionlake.models.evaluation.judge import Judge, Judged
 from captionlake.models.evaluation.mm_vet import judge as mm_vet_judge
 
@@ -24,12 +24,10 @@ def items(count: int) -> list[tuple[Item, str]]:
     return [(one(number), f"answer {number}") for number in range(count)]
 
 
-def ask(
-    url: str, path: Path, answered: list[tuple[Item, str]], prompt: JudgePrompt | None = None, **settings: object
-) -> Judged:
+def ask(url: str, path: Path, answered: list[tuple[Item, str]], **settings: object) -> Judged:
     config = judge_config("judge-1", url=url, **{"max_attempts": 3, **settings})
     with kept_lines(path / "judgements.jsonl") as kept:
-        return Judge(config).judge(answered, prompt or mm_vet_judge(), kept, lambda _: None)
+        return Judge(config).judge(answered, mm_vet_judge(), kept, lambda _: None)
 
 
 def told_number(body: Told) -> str:
@@ -97,7 +95,7 @@ def test_no_endpoint_is_one_line(tmp_path: Path) -> None:
 def test_the_budget_holds_over_runs(tmp_path: Path) -> None:
     prices = tmp_path / "prices.toml"
     prices.write_text(PRICES)
-    settings = {"prices": prices, "max_cost_usd": 8.0, "max_concurrency": 1, "max_tokens": 16}
+    settings: dict[str, object] = {"prices": prices, "max_cost_usd": 8.0, "max_concurrency": 1, "max_tokens": 16}
     with JudgeServer(lambda number, body: "0.5") as server:
         for _ in range(2):
             with pytest.raises(CaptionlakeError, match="8 US dollars, is reached"):

@@ -90,6 +90,8 @@ def test_seed_asks_about_a_video_where_a_frame_of_it_lies(bench: Bench, pictures
     (bench["seed"] / "SEED-Bench-video-image").mkdir()
     (bench["seed"] / "SEED-Bench-video-image" / "v9.png").write_bytes(pictures["tile0"])
     assert by_id(read("seed", bench["seed"]))["v9"].tags == ("video",)
+    (bench["seed"] / "SEED-Bench-video-image" / "v9.png").rename(bench["seed"] / "11_v9.png")
+    assert by_id(read("seed", bench["seed"]))["v9"].picture == "11_v9"
 
 
 def test_mmbench_without_its_passes_is_not_circular(bench: Bench) -> None:
@@ -144,7 +146,7 @@ def without_column(name: str) -> Callable[[Path], None]:
     return change
 
 
-def column(name: str, value: object) -> Callable[[Path], None]:
+def column(name: str, value: str | int) -> Callable[[Path], None]:
     def change(path: Path) -> None:
         table = pd.read_csv(path, sep="\t")
         table[name] = value

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import skimage.data
 import torch
 from PIL import Image
 from transformers import (
@@ -62,9 +61,9 @@ def tiny() -> tuple[Any, Any]:
 
 
 @pytest.fixture(scope="session")
-def photograph() -> Image.Image:
+def photograph(photographs: dict[str, Image.Image]) -> Image.Image:
     """512 wide, 400 high."""
-    return Image.fromarray(skimage.data.astronaut()[:400])
+    return photographs["astronaut"].crop((0, 0, 512, 400))
 
 
 @pytest.fixture(scope="session")

@@ -47,14 +47,15 @@ def released(state: dict[str, torch.Tensor], towers: Path, words: Path, tmp_path
         tensors = to_released(state, _TOKENS, with_tower=with_tower)
         tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(8)
         keys = sorted(tensors)
-        name, save = {
-            "bin": ("pytorch_model", torch.save),
-            "safetensors": ("model", lambda part, file: save_file(part, file, metadata={"format": "pt"})),
-        }[form]
-        placed = {}
+        name = {"bin": "pytorch_model", "safetensors": "model"}[form]
+        placed: dict[str, str] = {}
         for number, part in enumerate((keys[::2], keys[1::2]), start=1):
             file = f"{name}-{number:05d}-of-00002.{form}"
-            save({key: tensors[key].half() for key in part}, folder / file)
+            halved = {key: tensors[key].half() for key in part}
+            if form == "bin":
+                torch.save(halved, folder / file)
+            else:
+                save_file(halved, folder / file, metadata={"format": "pt"})
             placed |= dict.fromkeys(part, file)
         (folder / f"{name}.{form}.index.json").write_text(json.dumps({"weight_map": placed}))
         config = {
@@ -195,3 +196,9 @@ def test_missing_and_damaged_files(released: Any, towers: Path, tmp_path: Path) 
         convert_llava(folder, towers / "clip", target)
     target.rmdir()
     convert_llava(folder, towers / "clip", target)
+
+
+def test_the_captioners_converter_is_a_command_too(released: Any, tmp_path: Path) -> None:
+    arguments = ["captioner", str(released()), str(tmp_path / "converted")]
+    with pytest.raises(CaptionlakeError, match="is no Share-Captioner of this size"):
+        CliRunner().invoke(convert, arguments, catch_exceptions=False)
