@@ -16,11 +16,11 @@ from captionlake.lake.exports.ahead import ahead
 from captionlake.lake.exports.ordered import ROWS_PER_RANGE, in_order
 from captionlake.lake.lake import Lake
 from captionlake.lake.progress import progress
-from captionlake.lake.sft.importing import MEMORY
 from captionlake.lake.sft.origins import ROW_OF, count_of, list_origins, of_origin
 from captionlake.lake.sft.record import MARK
 
 _BATCH = 8192  # rows that the database hands over at once
+_MEMORY = 512 * 2**20  # bytes that the database may take, and more for each row:
 _PER_ROW = 300  # bytes: its ids, its path and its place in the tables by which captions find their rows, and room beside them
 
 
@@ -91,7 +91,7 @@ def ordered_rows(
 ) -> Iterator[pa.Table]:
     """The rows of a query in order of its column ``position``, in memory that grows with their number but not with their texts."""
     ranges = ranges_of(lake, query, given) if ranges is None else ranges
-    memory = 2 * MEMORY + _PER_ROW * sum(ranges.values())
+    memory = _MEMORY + _PER_ROW * sum(ranges.values())
     with lake.staging("export") as staging, lake.memory_limit(memory), lake.joins_as_written():
         reader = lake.connection.cursor().execute(query, given).to_arrow_reader(_BATCH)
         yield from in_order(ahead(reader), ranges, staging)
