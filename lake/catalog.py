@@ -83,11 +83,21 @@ def attach(connection: duckdb.DuckDBPyConnection, lake: Path, *, read_only: bool
 
 
 def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
-    """All tables of an empty catalog."""
-    add_tables(connection)
+    """All tables of an empty catalog, in one transaction."""
+    connection.execute("BEGIN")
+    connection.execute(_schema())
     connection.execute(
         "INSERT INTO lake_info VALUES (?, now(), ?)", [SCHEMA_VERSION, f"captionlake {version('captionlake')}"]
     )
+    connection.execute("COMMIT")
+
+
+def set_options(connection: duckdb.DuckDBPyConnection) -> None:
+    """How the files of tables are written; not in the transaction that makes the tables, which DuckLake refuses."""
+    for table in _LONG_TEXTS:
+        connection.execute(
+            f"CALL lake.set_option('{_ROW_GROUP}', {_ROWS_PER_GROUP}, table_name => '{table}')"
+        ).fetchall()
 
 
 def check_schema(connection: duckdb.DuckDBPyConnection, lake: Path) -> None:
@@ -129,8 +139,7 @@ def add_tables(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("BEGIN")
     connection.execute(_schema())
     connection.execute("COMMIT")
-    for table in _LONG_TEXTS:  # which takes no table that came in the same transaction
-        connection.execute(f"CALL lake.set_option('{_ROW_GROUP}', {_ROWS_PER_GROUP}, table_name => '{table}')").fetchall()
+    set_options(connection)
 
 
 def _schema() -> str:

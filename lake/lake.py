@@ -54,6 +54,7 @@ class Lake:
                 connection = catalog.connect()
                 catalog.attach(connection, staging)
                 catalog.create_schema(connection)
+                catalog.set_options(connection)
                 connection.close()
                 ShardWriter(folder / "images" / NO_SHARD).finish()  # the view of the pictures needs a first file
                 (staging / catalog.CATALOG).rename(folder / catalog.CATALOG)

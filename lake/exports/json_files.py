@@ -21,7 +21,9 @@ from captionlake.lake.sft.record import MARK
 
 _BATCH = 8192  # rows that the database hands over at once
 _MEMORY = 512 * 2**20  # bytes that the database may take, and more for each row:
-_PER_ROW = 300  # bytes: its ids, its path and its place in the tables by which captions find their rows, and room beside them
+_PER_ROW = (
+    300  # bytes: its ids, its path and its place in the tables by which captions find their rows, and room beside them
+)
 
 
 @dataclass(frozen=True, slots=True)
