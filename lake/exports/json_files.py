@@ -115,5 +115,5 @@ def _write(file: BinaryIO, texts: pa.ChunkedArray, *, last: bool) -> None:
         file.write(b"\n")
 
 
-# SQL over ``conversations``: the row, a comma and a line feed. They are put to the short part, as the whole would have to be copied for them.
+# SQL over ``conversations``: the row, a comma and a line feed, put to the short part, as the whole would have to be copied.
 RECORD = f"""replace(record::VARCHAR || e',\\n', '{MARK}', '"conversations":' || turns::VARCHAR)"""

@@ -7,7 +7,8 @@ import pytest
 from captionlake.curation.analysis import output
 from captionlake.errors import CaptionlakeError
 from captionlake.pipeline import Step, run
-from captionlake.recipe import RecipeError, load_recipe
+from captionlake.recipe import load_recipe
+from captionlake.recipe_file import RecipeError
 
 RECIPE = """\
 lake = "lake"
