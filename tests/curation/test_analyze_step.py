@@ -8,6 +8,7 @@ from captionlake.curation.analysis import output
 from captionlake.errors import CaptionlakeError
 from captionlake.pipeline import Step, run
 from captionlake.recipe import load_recipe
+from captionlake.recipe_commands import STEPS
 from captionlake.recipe_file import RecipeError
 
 RECIPE = """\
@@ -45,6 +46,10 @@ def say(folder: Path, text: str) -> None:
 def recipe(folder: Path, pictures: Path, keys: str = "") -> Path:
     (folder / "recipe.toml").write_text(RECIPE % (pictures, keys))
     return folder / "recipe.toml"
+
+
+def test_the_command_knows_all_steps() -> None:
+    assert tuple(Step) == STEPS
 
 
 def test_it_draws_into_the_cards_folder_before_the_card(tmp_path: Path, pictures: Path) -> None:
