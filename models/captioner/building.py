@@ -1,6 +1,5 @@
 """A new captioner, from nothing or from parts; and loading one back."""
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from transformers import AutoModelForCausalLM, CLIPImageProcessor, GenerationCon
 from captionlake.errors import CaptionlakeError
 from captionlake.models.data.sample import IMAGE
 from captionlake.models.lmm.templates import chat_template, template_of
+from captionlake.models.lmm.towers import load_part
 from captionlake.models.tokens import GENERATION, check_tokens, fit_for_pictures
 
 from .configuration import ShareCaptionerConfig
@@ -40,8 +40,12 @@ def build(
     """
     config = config_of(size) if isinstance(size, str) else size
     fit_for_pictures(tokenizer)
-    eyes = None if vision is None else _vision(vision)
-    words = None if language is None else AutoModelForCausalLM.from_pretrained(language, gguf_file=gguf_file)
+    whole = {"dtype": torch.float32}
+    eyes = words = None
+    if vision is not None:  # a vision model's folder, or a whole BLIP-2's
+        eyes = load_part(str(vision), CaptionerVision, key_mapping={r"^vision_model\.": ""}, **whole)
+    if language is not None:
+        words = load_part(str(language), AutoModelForCausalLM, gguf_file=gguf_file, **whole)
     if eyes is not None:
         config.vision_config = eyes.config
     if words is not None:
@@ -50,12 +54,12 @@ def build(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = ShareCaptionerForConditionalGeneration(config)
+        if words is not None:
+            model.language_model.load_state_dict(words.state_dict())
+            if len(tokenizer) > config.text_config.vocab_size:
+                model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=_ROUND)
     if eyes is not None:
         model.vision_tower.load_state_dict(eyes.state_dict())
-    if words is not None:
-        model.language_model.load_state_dict(words.state_dict())
-        if len(tokenizer) > config.text_config.vocab_size:
-            model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=_ROUND)
     if image_size is not None:
         resize_positions(model, image_size)
     check_tokens(tokenizer, model.get_input_embeddings().num_embeddings)
@@ -79,7 +83,8 @@ def load(
         processor = ShareCaptionerProcessor.from_pretrained(folder)
     except OSError as error:
         raise CaptionlakeError(f"{folder} is no whole captioner: {' '.join(str(error).split())}") from error
-    _no_missing(folder, found["missing_keys"])
+    if missing := found["missing_keys"]:
+        raise CaptionlakeError(f"{folder} lacks {len(missing)} of its weights ({min(missing)}): it was not saved whole")
     check_tokens(processor.tokenizer, model.get_input_embeddings().num_embeddings)
     if image_size is not None:
         processor.resize(image_size)
@@ -116,7 +121,12 @@ def around(config: ShareCaptionerConfig, text: Any) -> ShareCaptionerConfig:
     width = text.hidden_size
     heads = next(heads for heads in (config.sampler_heads, text.num_attention_heads, 1) if width % heads == 0)
     return ShareCaptionerConfig(
-        vision_config=config.vision_config, text_config=text, num_queries=config.num_queries, sampler_heads=heads
+        vision_config=config.vision_config,
+        text_config=text,
+        num_queries=config.num_queries,
+        sampler_heads=heads,
+        sampler_eps=config.sampler_eps,
+        initializer_range=config.initializer_range,
     )
 
 
@@ -128,20 +138,3 @@ def _tell_tokens(config: ShareCaptionerConfig, tokenizer: Any, *, keep: bool) ->
     config.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE)
     text.bos_token_id, text.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
     text.pad_token_id = tokenizer.pad_token_id
-
-
-def _vision(name: Path | str) -> CaptionerVision:
-    """Of a vision model's folder, or of a whole BLIP-2's."""
-    vision, found = CaptionerVision.from_pretrained(
-        name, key_mapping={r"^vision_model\.": ""}, dtype=torch.float32, output_loading_info=True
-    )
-    _no_missing(name, found["missing_keys"])
-    return vision  # type: ignore[no-any-return]
-
-
-def _no_missing(name: Path | str, keys: Collection[str]) -> None:
-    """transformers would give them random values."""
-    if keys:
-        raise CaptionlakeError(
-            f"{name} lacks {len(keys)} weights ({min(keys)}): it is of another architecture, or was not saved whole"
-        )

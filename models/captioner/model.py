@@ -21,8 +21,6 @@ from .sampler import PerceiveSampler
 class CaptionerVision(Blip2VisionModel):  # type: ignore[misc]
     """EVA's ViT as BLIP-2 has it, without the final norm, which the captioner's original lacks."""
 
-    _keys_to_ignore_on_load_unexpected = [r"."]  # noqa: RUF012 - the rest of a BLIP-2
-
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.post_layernorm = nn.Identity()

@@ -23,7 +23,7 @@ def load_tower(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
         vision.vision_use_head = False  # the pooling head is not read
     else:
         raise CaptionlakeError(f"{name} is a {kind}: the vision tower must be a CLIP or a SigLIP")
-    tower = _loaded(name, loaded, config=vision, dtype=dtype)
+    tower = load_part(name, loaded, config=vision, dtype=dtype)
     try:
         return tower, pictures.from_pretrained(name)
     except OSError:  # a folder of weights alone: the means and deviations are the class's own
@@ -42,7 +42,7 @@ def load_language(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
             raise CaptionlakeError(f"{name} does not exist: name a language model's folder, GGUF file or Hub name")
         folder, where = str(path.parent), {"gguf_file": path.name}
     tokenizer = load_tokenizer(folder, **where)
-    model = _loaded(folder, AutoModelForCausalLM, dtype=dtype, **where)
+    model = load_part(folder, AutoModelForCausalLM, dtype=dtype, **where)
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     if getattr(model.get_output_embeddings(), "bias", None) is not None:
@@ -57,7 +57,8 @@ def load_tokenizer(name: str, **options: Any) -> Any:
     return _opened(name, AutoTokenizer.from_pretrained, name, **options)
 
 
-def _loaded(name: str, loaded: Any, **options: Any) -> Any:
+def load_part(name: str, loaded: Any, **options: Any) -> Any:
+    """A model of the class ``loaded``; weights that it lacks are an error, where transformers gives them random values."""
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()

@@ -68,6 +68,8 @@ def test_embeddings_grow_for_the_picture_s_token_and_keep_the_others(words: Any,
     own = AutoModelForCausalLM.from_config(LlamaConfig(**_SIZE, intermediate_size=64, vocab_size=len(words) - 1))
     own.save_pretrained(tmp_path)
     model, processor = build("tiny", words, language=tmp_path)
+    same, _ = build("tiny", words, language=tmp_path)
+    assert torch.equal(same.get_input_embeddings().weight, model.get_input_embeddings().weight)
     grown = model.get_input_embeddings().weight
     assert grown.shape == (448, 40) and model.config.text_config.vocab_size == 448  # a multiple of 64
     assert torch.equal(grown[: len(words) - 1], own.get_input_embeddings().weight)
@@ -106,8 +108,10 @@ def test_eyes_are_blip2_s_but_for_the_last_norm(blip2: tuple[Path, dict[str, tor
 
 def test_parts_of_another_architecture_are_refused(words: Any, tmp_path: Path) -> None:
     AutoModelForCausalLM.from_config(_LANGUAGES["llama"]).save_pretrained(tmp_path)
-    with pytest.raises(CaptionlakeError, match=r"lacks \d+ weights .* of another architecture"):
+    with pytest.raises(CaptionlakeError, match=r"lacks \d+ weights of a CaptionerVision"):
         build("tiny", words, vision=tmp_path)
+    with pytest.raises(CaptionlakeError, match="nowhere cannot be loaded"):
+        build("tiny", words, language=tmp_path / "nowhere")
     with pytest.raises(CaptionlakeError, match="holds a model of type llama, not a captioner"):
         load(tmp_path)
     with pytest.raises(
@@ -130,3 +134,15 @@ def test_a_folder_that_is_not_whole_is_refused(captioner: tuple[Any, Any], tmp_p
         load(tmp_path)
     shutil.move(kept, shards[0])
     load(tmp_path)
+
+
+def test_a_checkpoint_that_lost_a_weight_is_refused(captioner: tuple[Any, Any], tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    for part in captioner:
+        part.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["sampler.query"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CaptionlakeError, match=r"lacks 1 of its weights \(sampler.query\): it was not saved whole"):
+        load(tmp_path)
