@@ -75,6 +75,8 @@ def caption(recipe: Path | None, as_json: bool, **options: Any) -> None:
         raise click.UsageError("--plan, --sample, --redo and --review are for one at a time")
     if output is not None and sample is None and not review:
         raise click.UsageError("-o belongs to --sample or --review")
+    if options["limit"] is not None and (plan or review or sample is not None):
+        raise click.UsageError("--limit is for captioning itself")
     of = _pictures(recipe, options)
     if review:
         data, text = _review(of, output or Path("review.html"))

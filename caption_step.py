@@ -91,6 +91,8 @@ def by_model(
     counts = _counts(runs, refused)
     said = f"{found.num_rows:,} rows captioned by {model.captions_by}: {counts['captioned']:,} now"
     said += "" if counts.get("cost_usd") is None else f" for {counts['cost_usd']:.2f} US dollars"
+    if seconds := counts.get("writing_seconds"):
+        said += f" in {seconds:,.1f} s, {counts['captioned'] / seconds:,.2f} images/s"
     said += f"; {refused.height:,} rows refused" if refused.height else ""
     return Captioned(selection, found.select(["source", "source_key", "caption_id"]), said, counts)
 

@@ -3,6 +3,7 @@
 import click
 
 from captionlake.errors import CaptionlakeError, require
+from captionlake.lake.options import printable
 
 _REFUSED = ("--trust-remote-code",)
 
@@ -16,7 +17,7 @@ def serve(checkpoint: str, options: tuple[str, ...]) -> None:
     """Serve a CHECKPOINT (a folder, or a name on the Hub) as ``transformers serve`` does, whose OPTIONS follow it.
 
     The server is transformers' own; captionlake checks the checkpoint and makes its captioner known there. `transformers serve --help`
-    tells the options. A recipe asks it with captioner = "openai:NAME" and, in [caption.endpoint], base_url =
+    tells the options. A recipe asks it with captioner = "openai:" and the folder's whole path, and, in [caption.endpoint], base_url =
     "http://127.0.0.1:8000/v1".
 
     \b
@@ -32,6 +33,9 @@ def serve(checkpoint: str, options: tuple[str, ...]) -> None:
     check_architecture(folder)
     load_processor(folder)
     require("uvicorn", extra="serve")
+    click.echo(
+        f'the model is named "{printable(folder.path)}": captioner = "openai:{printable(folder.path)}"', err=True
+    )
     from transformers.cli.transformers import app
 
     try:

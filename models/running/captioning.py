@@ -4,12 +4,15 @@ import json
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import duckdb
 import pyarrow as pa
 
+from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.progress import progress
 from captionlake.lake.runs import note_run
@@ -57,12 +60,17 @@ def caption(lake: Lake, rows: pa.Table, captioner: "CheckpointCaptioner", *, lim
             workers: Workers = Here(captioner, where[0]) if len(where) == 1 else Processes(captioner, where)
             try:
                 _write(lake, rows, captioner, workers, run, todo)
-            finally:
+            except BaseException:
                 _count(run, workers, started)
-                _note(lake, run, captioner)
+                with suppress(
+                    CaptionlakeError, duckdb.Error
+                ):  # what ended the run may keep this from being written as well
+                    _note(lake, run, captioner)
+                raise
+            _count(run, workers, started)
+            _note(lake, run, captioner)
         else:
             run.seconds = round(time.monotonic() - started, 3)
-        run.left = run.wanted - run.present - run.captioned - run.n_failed
     return run
 
 
@@ -95,7 +103,7 @@ def _write(
                 if len(lines) >= COMMIT_ROWS or time.monotonic() - committed_at >= COMMIT_SECONDS:
                     commit()
     finally:
-        results.close()  # type: ignore[attr-defined]
+        results.close()
         commit()
 
 
@@ -133,6 +141,7 @@ def _line(one: Wanted, written: Written, captioner: "CheckpointCaptioner") -> Li
 def _count(run: CaptionerRun, workers: Workers, started: float) -> None:
     ended = time.monotonic()
     run.seconds = round(ended - started, 3)
+    run.left = run.wanted - run.present - run.captioned - run.n_failed
     run.batch_size = workers.batch_size
     if workers.ready_at is not None:
         seconds = ended - workers.ready_at

@@ -6,7 +6,8 @@ print(chat.ask("What colour is it?"))
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -18,7 +19,7 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake.pictures import PictureError, open_rgb
 from captionlake.models.running.generation import GenerationConfig
 from captionlake.models.running.loading import Checkpoint
-from captionlake.models.running.transformers_engine import end_tokens, settings
+from captionlake.models.running.transformers_engine import check_question, end_tokens, settings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -64,6 +65,7 @@ class Chat:
 
         Raises where the conversation is longer than the model reads, or memory is short; then nothing was said.
         """
+        check_question(self.checkpoint.processor, question)
         if image is not None:
             self.show(image)
         content = [*({"type": "image"} for _ in self._new), {"type": "text", "text": question}]
@@ -71,16 +73,18 @@ class Chat:
         writing = _Writing(self.checkpoint, messages, pictures, self._config)
         said: list[str] = []
         try:
-            for piece in writing.pieces():
-                said.append(piece)
-                yield piece
+            with closing(writing.pieces()) as pieces:
+                for piece in pieces:
+                    said.append(piece)
+                    yield piece
         except (GeneratorExit, KeyboardInterrupt):
             self._keep(messages, pictures, writing.answer("".join(said)))
             raise
         self._keep(messages, pictures, writing.answer("".join(said)))
 
     def _keep(self, messages: list[dict[str, Any]], pictures: "list[Image.Image]", answer: Answer) -> None:
-        answered = {"role": "assistant", "content": [{"type": "text", "text": answer.text}]}
+        text = answer.text.replace(self.checkpoint.processor.image_token, "")  # it would stand for a picture
+        answered = {"role": "assistant", "content": [{"type": "text", "text": text}]}
         self.last, self._messages, self._pictures, self._new = answer, [*messages, answered], pictures, []
 
     def reset(self) -> None:
@@ -108,7 +112,7 @@ class _Writing:
         self._error: BaseException | None = None
         _check_length(checkpoint, self._prompt_tokens)
 
-    def pieces(self) -> Iterator[str]:
+    def pieces(self) -> Generator[str, None, None]:
         tokenizer = self._checkpoint.processor.tokenizer
         streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
         thread = threading.Thread(target=self._generate, args=(streamer,), name="answer", daemon=True)

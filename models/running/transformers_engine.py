@@ -102,11 +102,18 @@ class TransformersEngine:
 
 def prompt_of(processor: Any, question: str) -> str:
     """A picture and a question as the checkpoint's template puts them."""
+    check_question(processor, question)
     content = [{"type": "image"}, {"type": "text", "text": question}]
     text = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
     return str(text)
+
+
+def check_question(processor: Any, question: str) -> None:
+    """Raises where words of the question would be taken for a picture."""
+    if processor.image_token in question:
+        raise CaptionlakeError(f"the question holds {processor.image_token}, which stands for a picture: leave it out")
 
 
 def settings(checkpoint: Checkpoint, config: GenerationConfig) -> Any:

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from itertools import islice
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -35,20 +35,20 @@ class Workers(Protocol):
     batch_size: int
     ready_at: float | None
 
-    def results(self, images: Path, jobs: Iterable[Job]) -> Iterator[Result]:
+    def results(self, images: Path, jobs: Iterable[Job]) -> Generator[Result, None, None]:
         """The result of each job, in any order."""
 
 
 class Here:
     """One worker, in this process."""
 
+    ready_at: float | None
+
     def __init__(self, captioner: CheckpointCaptioner, device: str) -> None:
         self._captioner, self._device = captioner, device
         self.batch_size, self.ready_at = 0, None
 
-    ready_at: float | None
-
-    def results(self, images: Path, jobs: Iterable[Job]) -> Iterator[Result]:
+    def results(self, images: Path, jobs: Iterable[Job]) -> Generator[Result, None, None]:
         """See ``Workers``."""
         engine = make_engine(self._captioner, self._device)
         self.ready_at = time.monotonic()
@@ -66,7 +66,7 @@ class Processes:
         self._captioner, self._devices = captioner, devices
         self.batch_size, self.ready_at = 0, None
 
-    def results(self, images: Path, jobs: Iterable[Job]) -> Iterator[Result]:
+    def results(self, images: Path, jobs: Iterable[Job]) -> Generator[Result, None, None]:
         """See ``Workers``. Raises where a worker fails or dies."""
         context = multiprocessing.get_context("spawn")
         waiting, done = context.Queue(), context.Queue()

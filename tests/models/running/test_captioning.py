@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def test_what_decides_a_caption_is_its_key(
     import shutil
 
     rows = photographed(3)
-    changed = [
+    changed: list[dict[str, Any]] = [
         {},
         {"question": "Why?"},
         {"max_tokens": 5},
@@ -323,9 +324,12 @@ def workers_of(process: "subprocess.Popen[str]") -> list[Any]:
 
     end = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < end:
-        found = [one for one in psutil.Process(process.pid).children() if "spawn_main" in " ".join(one.cmdline())]
-        if len(found) == 2:
-            return found
+        with suppress(
+            psutil.ZombieProcess, psutil.NoSuchProcess
+        ):  # one that is gone again, such as a query for the processor's kind
+            found = [one for one in psutil.Process(process.pid).children() if "spawn_main" in " ".join(one.cmdline())]
+            if len(found) == 2:
+                return found
         time.sleep(0.02)
     raise AssertionError("no two workers")
 

@@ -56,6 +56,17 @@ def test_what_was_said_is_told_again(chat: Chat, photographs: Photos, tmp_path: 
     assert chat.ask("What is this?") == by_hand(chat, [said("user", "What is this?", 2)], [cat, coffee])
 
 
+def test_words_that_would_be_a_picture(chat: Chat, photographs: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CaptionlakeError, match="the question holds <image>, which stands for a picture"):
+        chat.ask("What is <image>?", image=photographs["chelsea"])
+    from captionlake.models.running.chat import _Writing
+
+    monkeypatch.setattr(_Writing, "pieces", lambda self: (piece for piece in ("An <image", "> of a cat.")))
+    assert chat.ask("What?", image=photographs["chelsea"]) == "An <image> of a cat."
+    monkeypatch.undo()
+    assert chat.ask("And?")  # the history has one picture, and the model gets one
+
+
 def test_without_a_picture(chat: Chat) -> None:
     assert chat.ask("Hello?") == by_hand(chat, [said("user", "Hello?")], [])
 

@@ -44,6 +44,7 @@ def served(tiny_captioner: Path, tmp_path: Path) -> Iterator[str]:
             except (URLError, OSError):
                 assert server.poll() is None and time.monotonic() < deadline, log.read_text()
                 time.sleep(0.3)
+        assert f'the model is named "{tiny_captioner}"' in log.read_text()
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         server.terminate()
@@ -51,17 +52,17 @@ def served(tiny_captioner: Path, tmp_path: Path) -> Iterator[str]:
 
 
 def test_captions_by_a_served_captioner(
-    served: str, lake: Lake, photographed: Photographed
+    served: str, lake: Lake, photographed: Photographed, tiny_captioner: Path
 ) -> None:
     rows = photographed(3)
-    config = TeacherConfig(model="mine", base_url=served, max_tokens=16, price="free", max_concurrency=2)
+    config = TeacherConfig(model=str(tiny_captioner), base_url=served, max_tokens=16, price="free", max_concurrency=2)
     teacher = Teacher.asked(config, "sharegpt4v")
     run = teacher.caption(lake, rows)
     assert (run.captioned, run.n_failed, run.left) == (3, 0, 0)
     found = lake.rows("SELECT kind, producer, output_tokens, finish_reason FROM captions")
     assert len(found) == 3
     for kind, producer, tokens, reason in found:
-        assert (kind, producer) == ("teacher", "openai:mine")
+        assert (kind, producer) == ("teacher", f"openai:{tiny_captioner}")
         assert 0 < tokens <= 16 and reason in ("stop", "length")
 
 
