@@ -1,14 +1,15 @@
-"""What ``captionlake caption`` does with a recipe: caption, say what that would cost, show a sample, show the worst."""
+"""What ``captionlake caption`` does: caption, say what that would cost, show a sample, show the worst; of a recipe's rows or a lake's."""
 
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from captionlake.caption_step import Captioned, brought, by_teacher, estimate_said, prompt_texts
+from captionlake.caption_step import Captioned, brought, by_model, prompt_texts
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.pipeline import Run, chooser
@@ -16,91 +17,120 @@ from captionlake.recipe import Recipe
 
 if TYPE_CHECKING:
     from captionlake.models.caption_config import CaptionConfig
-    from captionlake.models.prompts import PromptSet
-    from captionlake.models.teacher import Estimate, TeacherConfig
-    from captionlake.models.teacher.sample import Sampled
+    from captionlake.models.captions import Captioner, Expected
+    from captionlake.models.captions.sample import Sampled
+    from captionlake.models.running import CaptionerRun
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The rows that a recipe chooses from its lake as it is, captioned as it says."""
+
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class InLake:
+    """All pictures of a lake."""
+
+    lake: Path
+    caption: "CaptionConfig"
+
+
+Pictures = Chosen | InLake
+
+
 def caption(recipe: Recipe, *, redo: bool = False, foretell: Callable[[str], None] = log.info) -> Captioned:
-    """The step caption of a recipe, of its lake as it is. ``redo``: new captions by the teacher beside those that are there."""
-    with _chosen(recipe) as (run, caption_by):
+    """The step caption of a recipe, of its lake as it is. ``redo``: new captions by the model beside those that are there."""
+    with _chosen(recipe) as (run, config):
         selection = run.select()
-        if caption_by is None:
+        if config.is_brought:
             if redo:
                 raise CaptionlakeError(
                     f"{recipe.path} asks no model for captions, so none can be made anew: see [caption]"
                 )
             return brought(run.lake, recipe, selection, run.select)
-        return by_teacher(run.lake, recipe, selection, run.select, foretell, redo=redo)
+        return by_model(run.lake, recipe, selection, run.select, foretell, redo=redo)
 
 
-def caption_plan(recipe: Recipe) -> "Estimate":
-    """What the captions that are missing would cost; nothing is asked."""
-    from captionlake.models.teacher import estimate, rows_to_caption
+def caption_lake(
+    of: InLake, *, limit: int | None = None, redo: bool = False, foretell: Callable[[str], None] = log.info
+) -> "CaptionerRun":
+    """Captions by a checkpoint of pictures that have none by it yet, at most ``limit``."""
+    from captionlake.models.captions import rows_to_caption
 
-    with _chosen(recipe) as (run, caption_by):
-        teacher, prompts = _asked(recipe, caption_by)
-        return estimate(run.lake, rows_to_caption(run.lake, _items(run)), teacher, prompts)
+    model = of.caption.checkpoint()
+    with Lake.open(of.lake) as lake:
+        rows = rows_to_caption(lake)
+        foretell(model.expect(lake, rows).said)
+        return model.caption(lake, rows, redo=redo, limit=limit)
 
 
-def caption_sample(recipe: Recipe, n: int, path: Path) -> "tuple[list[Sampled], str, str]":
-    """Caption ``n`` rows of all kinds, and write the page. Returns them, what they cost, and what the rest would, in words."""
-    from captionlake.models.teacher import estimate, rows_to_caption
-    from captionlake.models.teacher.sample import sample, write_sample
+def caption_plan(of: Pictures) -> "Expected":
+    """What the captions that are missing would take; none is made."""
+    from captionlake.models.captions import rows_to_caption
 
-    with _chosen(recipe) as (run, caption_by):
-        teacher, prompts = _asked(recipe, caption_by)
-        items = _items(run)
-        sampled, done = sample(run.lake, items, n, teacher, prompts)
-        cost = "at an unknown price" if done.cost_usd is None else f"{done.cost_usd:.4f} US dollars"
-        said = f"{len(sampled):,} rows, {done.captioned:,} captions asked for now: {cost}"
+    with _items(of) as (lake, items, config):
+        return _model(of, config).expect(lake, rows_to_caption(lake, items))
+
+
+def caption_sample(of: Pictures, n: int, path: Path) -> "tuple[list[Sampled], str, str]":
+    """Caption ``n`` rows of all kinds, and write the page. Returns them, what they took, and what the rest would, in words."""
+    from captionlake.models.captions import rows_to_caption
+    from captionlake.models.captions.sample import sample, write_sample
+
+    with _items(of) as (lake, items, config):
+        model = _model(of, config)
+        sampled, done = sample(lake, items, n, model)
+        said = f"{len(sampled):,} rows, {done.captioned:,} captions asked for now: {done.said}"
         failed = ", ".join(f"{n:,} {reason}" for reason, n in done.failed.items())
         said += f"; no caption came for {failed}" if failed else ""
-        rest = f"the rest: {estimate_said(estimate(run.lake, rows_to_caption(run.lake, items), teacher, prompts))}"
-        write_sample(run.lake, sampled, teacher.captions_by, said, rest, path)
+        rest = f"the rest: {model.expect(lake, rows_to_caption(lake, items)).said}"
+        write_sample(lake, sampled, model.captions_by, said, rest, path)
     return sampled, said, rest
 
 
-def caption_review(recipe: Recipe, path: Path) -> int:
-    """Check the recipe's captions for flags, and write the page of the worst. Returns how many it shows."""
+def caption_review(of: Pictures, path: Path) -> int:
+    """Check the captions for flags, and write the page of the worst. Returns how many it shows."""
     from captionlake.curation.flags import FlagConfig, flag_captions
     from captionlake.curation.flags.review_page import write_review
-    from captionlake.models.teacher import rows_to_caption
+    from captionlake.models.captions import rows_to_caption
 
-    with _chosen(recipe) as (run, caption_by):
-        config, texts = recipe.flags or FlagConfig(), {}
-        producer = caption_by.captions_by if caption_by is not None else _caption_config(recipe).captioner
-        if caption_by is not None:
-            _, prompts = _asked(recipe, caption_by)
-            texts = prompt_texts(prompts, rows_to_caption(run.lake, _items(run)))
-        flag_captions(run.lake, config, producer=producer, prompts=texts)
-        return write_review(run.lake, config, path, producer=producer, prompts=texts).shown
+    with _items(of) as (lake, items, caption_by):
+        flags = of.recipe.flags if isinstance(of, Chosen) else None
+        config, texts, producer = flags or FlagConfig(), {}, caption_by.captioner
+        if not caption_by.is_brought:
+            model = caption_by.model()
+            texts, producer = prompt_texts(model, rows_to_caption(lake, items)), model.captions_by
+        flag_captions(lake, config, producer=producer, prompts=texts)
+        return write_review(lake, config, path, producer=producer, prompts=texts).shown
 
 
 @contextmanager
-def _chosen(recipe: Recipe) -> "Iterator[tuple[Run, TeacherConfig | None]]":
-    config = _caption_config(recipe)
-    with Lake.open(recipe.lake) as lake:
-        yield chooser(lake, recipe), config.teacher()
-
-
-def _caption_config(recipe: Recipe) -> "CaptionConfig":
+def _chosen(recipe: Recipe) -> "Iterator[tuple[Run, CaptionConfig]]":
     if recipe.caption is None:
         raise CaptionlakeError(f"{recipe.path} has no [caption]: add one with a captioner")
-    return recipe.caption
+    with Lake.open(recipe.lake) as lake:
+        yield chooser(lake, recipe), recipe.caption
 
 
-def _asked(recipe: Recipe, teacher: "TeacherConfig | None") -> "tuple[TeacherConfig, PromptSet]":
-    from captionlake.models.caption_config import PROMPTS
-    from captionlake.models.prompts import PromptSet
+@contextmanager
+def _items(of: Pictures) -> "Iterator[tuple[Lake, pa.Table, CaptionConfig]]":
+    """The rows: source, source_key, collection, subset."""
+    names = ["source", "source_key", "collection", "subset"]
+    if isinstance(of, InLake):
+        with Lake.open(of.lake) as lake:
+            yield lake, lake.arrow(f"SELECT {', '.join(names)} FROM images"), of.caption
+        return
+    with _chosen(of.recipe) as (run, config):
+        yield run.lake, run.select().items.select(names).to_arrow(), config
 
-    if teacher is None:
-        raise CaptionlakeError(f'{recipe.path} asks no model for captions: set captioner = "openai:MODEL" in [caption]')
-    return teacher, PromptSet.read(_caption_config(recipe).prompts or PROMPTS)
 
-
-def _items(run: Run) -> pa.Table:
-    table: pa.Table = run.select().items.select("source", "source_key", "collection", "subset").to_arrow()
-    return table
+def _model(of: Pictures, config: "CaptionConfig") -> "Captioner":
+    if config.is_brought and isinstance(of, Chosen):
+        raise CaptionlakeError(
+            f'{of.recipe.path} asks no model for captions: set captioner = "openai:MODEL", or a checkpoint, in [caption]'
+        )
+    return config.model()

@@ -13,8 +13,7 @@ from captionlake.recipe import Recipe
 
 if TYPE_CHECKING:
     from captionlake.curation.selection import Selection
-    from captionlake.models.prompts import PromptSet
-    from captionlake.models.teacher import CaptionRun, TeacherConfig
+    from captionlake.models.captions import Captioner, Done
 
 #: chooses rows; the frame (source, source_key, detail) names those that are refused
 Choose = Callable[[pl.DataFrame | None], "Selection"]
@@ -23,7 +22,7 @@ _REFUSED = {"source": pl.String, "source_key": pl.String, "detail": pl.String}
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
-    """``selection``: the rows that have an accepted caption, or all of it where none is asked for. ``captions``, of a teacher: source,
+    """``selection``: the rows that have an accepted caption, or all of it where none is asked for. ``captions``, of a model: source,
     source_key, caption_id of each."""
 
     selection: "Selection"
@@ -54,7 +53,7 @@ def brought(lake: Lake, recipe: Recipe, selection: "Selection", choose: Choose) 
     return Captioned(selection, None, said, asdict(counts) | {"refused": 0 if refused is None else refused.height})
 
 
-def by_teacher(
+def by_model(
     lake: Lake,
     recipe: Recipe,
     selection: "Selection",
@@ -63,53 +62,42 @@ def by_teacher(
     *,
     redo: bool = False,
 ) -> Captioned:
-    """Captions by a model that is asked, until every row chosen has an accepted one. ``tell`` hears what is to come.
+    """Captions by a model, until every row chosen has an accepted one. ``tell`` hears what is to come.
 
     ``redo``: new ones for the rows that are chosen at first.
     """
-    from captionlake.models.caption_config import PROMPTS
-    from captionlake.models.prompts import PromptSet
-    from captionlake.models.teacher import accepted, caption, estimate, rows_to_caption
+    from captionlake.models.captions import accepted, rows_to_caption
 
     assert recipe.caption is not None
-    teacher, prompts = recipe.caption.teacher(), PromptSet.read(recipe.caption.prompts or PROMPTS)
-    assert teacher is not None
+    model, refuse = recipe.caption.model(), recipe.caption.refuse
     refused = pl.DataFrame(schema=_REFUSED)
-    runs: list[CaptionRun] = []
+    runs: list[Done] = []
     while True:
         items = selection.items.select("source", "source_key").to_arrow()
         rows = rows_to_caption(lake, items)
-        tell(estimate_said(estimate(lake, rows, teacher, prompts)))
-        run = caption(lake, rows, teacher, prompts, redo=redo and not runs)
+        tell(model.expect(lake, rows).said)
+        run = model.caption(lake, rows, redo=redo and not runs)
         runs.append(run)
         _check_whole(run)
-        if recipe.caption.refuse:
-            _flag(lake, recipe, teacher.captions_by, prompt_texts(prompts, rows))
-        snapshot = lake.snapshot()
-        found = accepted(lake, items, teacher, prompts, snapshot=snapshot, refuse=recipe.caption.refuse)
-        refused = pl.concat([refused, _without(found, rows, run, teacher)])
+        if refuse:
+            _flag(lake, recipe, model.captions_by, prompt_texts(model, rows))
+        found = accepted(lake, items, model, snapshot=lake.snapshot(), refuse=refuse)
+        refused = pl.concat([refused, _without(found, rows, run, model.captions_by)])
         selection = choose(refused)
         if (
             selection.items.select("source", "source_key").to_arrow() == items
         ):  # none refused, and no picture came meanwhile
             break
     counts = _counts(runs, refused)
-    said = f"{found.num_rows:,} rows captioned by {teacher.captions_by}: {counts['captioned']:,} now"
-    said += "" if counts["cost_usd"] is None else f" for {counts['cost_usd']:.2f} US dollars"
+    said = f"{found.num_rows:,} rows captioned by {model.captions_by}: {counts['captioned']:,} now"
+    said += "" if counts.get("cost_usd") is None else f" for {counts['cost_usd']:.2f} US dollars"
+    if seconds := counts.get("writing_seconds"):
+        said += f" in {seconds:,.1f} s, {counts['captioned'] / seconds:,.2f} images/s"
     said += f"; {refused.height:,} rows refused" if refused.height else ""
     return Captioned(selection, found.select(["source", "source_key", "caption_id"]), said, counts)
 
 
-def estimate_said(expected: Any) -> str:
-    """An ``Estimate`` in words."""
-    cost = "at an unknown price" if expected.cost_usd is None else f"about {expected.cost_usd:,.2f} US dollars"
-    return (
-        f"{expected.pending:,} of {expected.wanted:,} captions by {expected.producer} are missing: {cost} for "
-        f"{expected.input_tokens:,} tokens in and {expected.output_tokens:,} out"
-    )
-
-
-def _check_whole(run: "CaptionRun") -> None:
+def _check_whole(run: "Done") -> None:
     """Raise where captions are missing that may come yet: no row is refused for a moment's failure."""
     if run.waiting:
         raise CaptionlakeError(
@@ -127,34 +115,32 @@ def _flag(lake: Lake, recipe: Recipe, producer: str, prompts: dict[str, str]) ->
     flag_captions(lake, recipe.flags or FlagConfig(), producer=producer, prompts=prompts)
 
 
-def prompt_texts(prompts: "PromptSet", rows: pa.Table) -> dict[str, str]:
+def prompt_texts(model: "Captioner", rows: pa.Table) -> dict[str, str]:
     """The prompts' texts by their hash."""
     found = {}
     for batch in rows.to_batches(max_chunksize=5000):
         for row in batch.to_pylist():
-            prompt = prompts.render(row)
+            prompt = model.render(row)
             found[prompt.sha256] = prompt.text
     return found
 
 
-def _without(found: pa.Table, rows: pa.Table, run: "CaptionRun", teacher: "TeacherConfig") -> pl.DataFrame:
+def _without(found: pa.Table, rows: pa.Table, run: "Done", producer: str) -> pl.DataFrame:
     """Rows that have no accepted caption, and why."""
     frame, pictures = pl.from_arrow(found), pl.from_arrow(rows.select(["source", "source_key", "image_id"]))
     assert isinstance(frame, pl.DataFrame) and isinstance(pictures, pl.DataFrame)
     missing = frame.filter(pl.col("caption_id").is_null()).join(pictures, on=["source", "source_key"])
     why = pl.col("image_id").replace_strict(run.given_up, default="none came", return_dtype=pl.String)
-    none = pl.format("no caption by {}: {}", pl.lit(teacher.captions_by), why)
+    none = pl.format("no caption by {}: {}", pl.lit(producer), why)
     return missing.select("source", "source_key", detail=pl.coalesce("refused", none))
 
 
-def _counts(runs: list[Any], refused: pl.DataFrame) -> dict[str, Any]:
-    costs = [run.cost_usd for run in runs if run.cost_usd is not None]
+def _counts(runs: "list[Done]", refused: pl.DataFrame) -> dict[str, Any]:
+    names = runs[0].costs
+    known = {name: [cost for run in runs if (cost := run.costs[name]) is not None] for name in names}
     return {
         "captioned": sum(run.captioned for run in runs),
-        "requests": sum(run.requests for run in runs),
-        "input_tokens": sum(run.input_tokens for run in runs),
-        "output_tokens": sum(run.output_tokens for run in runs),
-        "cost_usd": sum(costs) if costs else None,
+        **{name: sum(costs) if costs else None for name, costs in known.items()},
         "rounds": len(runs),
         "refused": refused.height,
     }

@@ -10,12 +10,15 @@ from typing import NoReturn
 
 import click
 
-from captionlake import caption_command, recipe_commands
+from captionlake import caption_command, eval_command, recipe_commands
 from captionlake.cards import commands as cards
+from captionlake.convert_command import convert
 from captionlake.curation import commands as curation
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import commands as lake
 from captionlake.mix_command import mix
+from captionlake.models import commands as models
+from captionlake.train_command import train
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -34,9 +37,13 @@ for command in [
     *lake.commands,
     *curation.commands,
     *cards.commands,
+    *models.commands,
     *recipe_commands.commands,
     *caption_command.commands,
+    *eval_command.commands,
     mix,
+    convert,
+    train,
 ]:
     captionlake.add_command(command)
 

@@ -212,18 +212,18 @@ class Run:
             self.lake,
             self.recipe.select or SelectConfig(),
             model_id=self.model_id,
-            captioned_by=caption.captioner if caption is not None and caption.teacher() is None else None,
+            captioned_by=caption.captioner if caption is not None and caption.is_brought else None,
             snapshot=self.lake.snapshot(),
             refused=refused,
         )
 
     def _caption(self, selection: "Selection") -> "Captioned":
-        from captionlake.caption_step import brought, by_teacher
+        from captionlake.caption_step import brought, by_model
 
         assert self.recipe.caption is not None
-        if self.recipe.caption.teacher() is None:
+        if self.recipe.caption.is_brought:
             return brought(self.lake, self.recipe, selection, self.select)
-        return by_teacher(self.lake, self.recipe, selection, self.select, self.tell)
+        return by_model(self.lake, self.recipe, selection, self.select, self.tell)
 
     def _release(self, selection: "Selection", captions: pa.Table | None) -> tuple[Step, str, dict[str, Any]]:
         from captionlake.lake.releases import Draft, create_release

@@ -3,7 +3,7 @@
 Relative paths in a recipe are relative to its file; in the ``Recipe`` they are absolute. The text is kept as read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,8 @@ from captionlake.curation.select_config import SelectConfig
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.release_config import ReleaseConfig
-from captionlake.models.caption_config import PROMPTS, CaptionConfig
+from captionlake.models.caption_config import BROUGHT, PROMPTS, CaptionConfig, with_checkpoint
+from captionlake.models.running.folder import is_checkpoint
 from captionlake.recipe_check import Check, did_you_mean, table_label
 from captionlake.recipe_file import DEEPEST, RecipeError, absolute, check_lake, check_numbers, exists, parse, read
 from captionlake.recipe_lines import Step, places
@@ -64,6 +65,10 @@ class Recipe:
         if self.release is None:
             raise CaptionlakeError(f"{self.path} has no [release]: a card describes one, add it")
         return card_folder(self.lake, self.release.name, self.release.version)
+
+    def captioned_by(self, checkpoint: str | None, generation: dict[str, Any]) -> "Recipe":
+        """The same recipe with captions by a checkpoint, and settings of its generation in place of the recipe's."""
+        return replace(self, caption=with_checkpoint(self.caption, checkpoint, generation))
 
     def figure(self) -> Path:
         """The file of the analysis' figure: the one named, or one in the card's folder."""
@@ -129,28 +134,41 @@ def _check_decontaminate(check: Check, folder: Path) -> None:
 
 
 def _check_caption(check: Check, folder: Path, caption: CaptionConfig | None) -> None:
-    """The prompts, the price that a budget needs, and the flags that are refused."""
+    """The checkpoint or the prompts, the price that a budget needs, and the flags that are refused."""
     from captionlake.curation.flags.flag import Flag
 
     caption = _caption(folder, caption)
-    for index, name in enumerate(caption.refuse if caption is not None else ()):
+    if caption is None:
+        return
+    for index, name in enumerate(caption.refuse):
         if name not in set(Flag):
             check.add(("caption", "refuse", index), f"unknown flag `{name}`{did_you_mean(name, list(Flag))}")
-    teacher = caption.teacher() if caption is not None else None
-    if caption is None or teacher is None:
-        return
-    from captionlake.models.prompts import PromptSet
-    from captionlake.models.teacher.prices import price_of
-
-    for key, look in (
-        ("prompts", lambda: PromptSet.read(caption.prompts or PROMPTS)),
-        ("max_cost_usd", lambda: price_of(teacher)),
-    ):
+    if caption.is_checkpoint and not is_checkpoint(caption.captioner):
+        check.add(
+            ("caption", "captioner"),
+            f"`captioner` in [caption]: no such folder: {caption.captioner}: it is a checkpoint's folder, openai:MODEL, for any "
+            f"OpenAI-compatible endpoint, or a producer of captions that sources bring: {', '.join(BROUGHT)}",
+        )
+    for key, look in _looks(caption):
         try:
             look()
         except CaptionlakeError as error:
             for line in getattr(error, "lines", [str(error)]):
                 check.add(("caption", key), line)
+
+
+def _looks(caption: CaptionConfig) -> Iterator[tuple[str, Callable[[], object]]]:
+    """What is read to see whether it can be, by the key that names it."""
+    teacher = caption.teacher()
+    prompts = caption.prompts or (PROMPTS if teacher is not None else None)
+    if prompts is not None:
+        from captionlake.models.prompts import PromptSet
+
+        yield "prompts", lambda: PromptSet.read(prompts)
+    if teacher is not None:
+        from captionlake.models.teacher.prices import price_of
+
+        yield "max_cost_usd", lambda: price_of(teacher)
 
 
 def _check_tables(check: Check) -> None:
@@ -252,9 +270,11 @@ def _recipe(path: Path, text: str, found: dict[str, Any]) -> Recipe:
 
 
 def _caption(folder: Path, caption: CaptionConfig | None) -> CaptionConfig | None:
-    """With the files of prompts and prices as absolute paths; a built-in name stays."""
+    """With checkpoint, prompts and prices as absolute paths; built-in names and those on the Hub stay."""
     if caption is None:
         return None
+    if caption.is_checkpoint and (path := absolute(folder, caption.captioner)).parent.is_dir():
+        caption = replace(caption, captioner=str(path))
     if caption.prompts is not None and (path := absolute(folder, caption.prompts)).is_file():
         caption = replace(caption, prompts=str(path))
     if caption.endpoint is not None and caption.endpoint.prices is not None:

@@ -27,8 +27,9 @@ from PIL import Image
 from captionlake.lake import Lake
 from captionlake.lake.locking import write_lock
 from captionlake.lake.shards import ShardWriter, place_shard
+from captionlake.models.captions import rows_to_caption
 from captionlake.models.prompts import PromptSet
-from captionlake.models.teacher import TeacherConfig, caption, rows_to_caption
+from captionlake.models.teacher import TeacherConfig, caption
 from captionlake.models.teacher.picture import sent
 from captionlake.models.teacher.request import body
 

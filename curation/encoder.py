@@ -6,8 +6,8 @@ Letters in shapes: B items of a batch, D numbers of a vector.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from captionlake.curation.placement import Placement
 from captionlake.errors import CaptionlakeError
+from captionlake.placement import Placement
 
 if TYPE_CHECKING:
     import numpy as np

@@ -35,7 +35,7 @@ def load_model(config: EmbedConfig) -> Encoder:
     Nothing is unpickled: weights are safetensors, or are read with torch's ``weights_only``.
     """
     from captionlake.curation.open_clip_model import load_open_clip
-    from captionlake.curation.placement import place
+    from captionlake.placement import place
 
     placement = place(config.device, config.precision)
     if config.library == "transformers":

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captionlake.curation.encoder import no_text_side, short, unit_rows
-from captionlake.curation.placement import Placement
 from captionlake.curation.preprocessing import Preprocessing
 from captionlake.errors import CaptionlakeError, require
+from captionlake.placement import Placement
 
 if TYPE_CHECKING:
     import numpy as np

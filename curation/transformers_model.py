@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from captionlake.curation.encoder import no_text_side, short, unit_rows
 from captionlake.curation.open_clip_model import tensors_hash
-from captionlake.curation.placement import Placement
 from captionlake.errors import CaptionlakeError, require
 from captionlake.lake.pictures import open_rgb
+from captionlake.placement import Placement
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,7 +4,6 @@ Bytes go in only for sources whose ``redistribute`` is ``bytes``; for ``urls`` t
 alone. The schema carries the Hub's feature types, so that ``datasets.load_dataset("parquet", …)`` decodes the pictures.
 """
 
-import json
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -16,17 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from captionlake.errors import CaptionlakeError
+from captionlake.lake.exports.split_writer import SplitWriter, described
 from captionlake.lake.lake import Lake
 from captionlake.lake.progress import progress
-from captionlake.lake.releases import fetched, find_release
+from captionlake.lake.releases import Release, fetched, find_release
 from captionlake.lake.shards import Locator
 
 _ROWS_PER_GROUP = 100
-_BYTES_PER_GROUP = 128 * 2**20
-_BYTES_PER_FILE = 512 * 2**20
 
 _TEXTS = ("source", "source_key", "collection", "subset", "url", "license", "author")
 SCHEMA = pa.schema(
@@ -39,6 +36,7 @@ SCHEMA = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("row_sha256", pa.string()),
+        ("position", pa.int64()),
     ]
 )
 
@@ -53,14 +51,18 @@ class ExportCounts:
     withheld: int = 0
 
 
-def export_parquet(lake: Lake, label: str, folder: Path) -> ExportCounts:
-    """Write ``folder/data/SPLIT-00000-of-0000N.parquet``. The folder appears whole or not at all."""
+def export_parquet(lake: Lake, label: str, folder: Path, *, own_use: bool = False) -> ExportCounts:
+    """Write ``folder/data/SPLIT-00000-of-0000N.parquet``. The folder appears whole or not at all.
+
+    ``own_use``: the pictures of all sources go in, also where they are not to be passed on.
+    """
     release = find_release(lake, label)
     folder = folder.expanduser().absolute()
     if folder.exists():
         raise CaptionlakeError(f"{folder} is there already: remove it, or export into a new folder")
     staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     counts = ExportCounts()
+    schema = described(SCHEMA, _features(), release)
     try:
         (staging / "data").mkdir(parents=True)
         splits = lake.rows(
@@ -69,11 +71,11 @@ def export_parquet(lake: Lake, label: str, folder: Path) -> ExportCounts:
         )
         with progress(f"export {label}", release.n_items) as advance:
             for (split,) in splits:
-                writer = _SplitWriter(staging / "data", split)
-                for row in _rows(lake, release.name, release.version, release.snapshot_id, split):
+                writer = SplitWriter(staging / "data", split, schema, _ROWS_PER_GROUP)
+                for row in _rows(lake, release, split, own_use):
                     counts.rows += 1
                     counts.withheld += row["image"]["bytes"] is None
-                    writer.add(row)
+                    writer.add(row, len(row["image"]["bytes"] or b"") + 1000)
                     advance(1)
                 written = writer.close()
                 counts.files += len(written)
@@ -89,9 +91,11 @@ def export_parquet(lake: Lake, label: str, folder: Path) -> ExportCounts:
     return counts
 
 
-def _rows(lake: Lake, name: str, version: str, snapshot: int, split: str) -> Iterator[dict[str, Any]]:
-    query = files("captionlake.lake").joinpath("sql/export_rows.sql").read_text().replace(":snapshot", str(snapshot))
-    cursor = lake.connection.cursor().execute(query, {"name": name, "version": version, "split": split})
+def _rows(lake: Lake, release: Release, split: str, own_use: bool) -> Iterator[dict[str, Any]]:
+    query = files("captionlake.lake").joinpath("sql/export_rows.sql").read_text()
+    query = query.replace(":snapshot", str(release.snapshot_id))
+    given = {"name": release.name, "version": release.version, "split": split}
+    cursor = lake.connection.cursor().execute(query, given)
     names = [column[0] for column in cursor.description or []]
     listed = (dict(zip(names, values, strict=True)) for values in fetched(cursor))
     for _, group in groupby(listed, key=itemgetter("position")):
@@ -103,58 +107,13 @@ def _rows(lake: Lake, name: str, version: str, snapshot: int, split: str) -> Ite
         ]
         image_id, allowed = row["image_id"], row["redistribute"]
         locator = Locator(shard=row["shard"], row=row["row"], offset=row["offset"], n_bytes=row["n_bytes"])
-        data = lake.picture_at(image_id, locator) if allowed == "bytes" else None
+        data = lake.picture_at(image_id, locator) if own_use or allowed == "bytes" else None
         yield row | {
             "image": {"bytes": data, "path": f"{image_id}.{row['format'].lower()}" if data is not None else None},
             "url": row["url"] if allowed != "none" else None,
             "captions": captions,
             "caption": captions[0]["text"] if captions else None,
         }
-
-
-class _SplitWriter:
-    """The Parquet files of one split; they get their final names, with their number, when all are written."""
-
-    def __init__(self, folder: Path, split: str) -> None:
-        self._folder = folder
-        self._split = split
-        self._schema = SCHEMA.with_metadata({"huggingface": json.dumps({"info": {"features": _features()}})})
-        self._files: list[Path] = []
-        self._writer: pq.ParquetWriter | None = None
-        self._group: list[dict[str, Any]] = []
-        self._group_bytes = 0
-        self._file_bytes = 0
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Append a row."""
-        size = len(row["image"]["bytes"] or b"") + 1000
-        if self._group and (len(self._group) == _ROWS_PER_GROUP or self._group_bytes + size > _BYTES_PER_GROUP):
-            self._flush()
-        self._group.append(row)
-        self._group_bytes += size
-
-    def _flush(self) -> None:
-        if self._writer is None or self._file_bytes > _BYTES_PER_FILE:
-            if self._writer is not None:
-                self._writer.close()
-            self._files.append(self._folder / f"{self._split}-{len(self._files):05d}.parquet")
-            self._writer = pq.ParquetWriter(self._files[-1], self._schema, compression="zstd", write_page_index=True)
-            self._file_bytes = 0
-        self._writer.write_table(pa.Table.from_pylist(self._group, self._schema))
-        self._file_bytes += self._group_bytes
-        self._group, self._group_bytes = [], 0
-
-    def close(self) -> list[Path]:
-        """Finish, and name the files."""
-        if self._group:
-            self._flush()
-        if self._writer is not None:
-            self._writer.close()
-        total = len(self._files)
-        return [
-            path.rename(self._folder / f"{self._split}-{number:05d}-of-{total:05d}.parquet")
-            for number, path in enumerate(self._files)
-        ]
 
 
 def _features() -> dict[str, Any]:
@@ -164,5 +123,5 @@ def _features() -> dict[str, Any]:
     return (
         {"image": {"_type": "Image"}, "caption": text, "captions": captions, "image_id": text}
         | dict.fromkeys(_TEXTS, text)
-        | {"width": number, "height": number, "row_sha256": text}
+        | {"width": number, "height": number, "row_sha256": text, "position": {"dtype": "int64", "_type": "Value"}}
     )

@@ -1,6 +1,7 @@
 """What all commands share: ``--lake``, ``--json``, and how a result is printed. Imports nothing heavy."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,12 @@ def lake_option(function: F) -> F:
 
 
 def _lake_path(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Path:
+    return lake_of(value)
+
+
+def lake_of(named: str | None) -> Path:
+    """The lake of a command that takes ``--lake`` in some of its uses alone: the one named, else CAPTIONLAKE_LAKE's."""
+    value = named or os.environ.get("CAPTIONLAKE_LAKE")
     if not value:
         raise CaptionlakeError("no lake named: give --lake DIR, or set CAPTIONLAKE_LAKE")
     return Path(value)

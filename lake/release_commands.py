@@ -95,15 +95,20 @@ def verify(label: str, lake: Path, as_json: bool) -> None:
 @click.argument("label", metavar="NAME@VERSION")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--to", "form", type=click.Choice(FORMS), default=FORMS[0], show_default=True, help="The form to write.")
+@click.option(
+    "--own-use",
+    is_flag=True,
+    help="Parquet with the pictures of all sources, to train on; such a folder is not to be passed on.",
+)
 @lake_option
 @json_option
-def export(label: str, folder: Path, form: str, lake: Path, as_json: bool) -> None:
+def export(label: str, folder: Path, form: str, own_use: bool, lake: Path, as_json: bool) -> None:
     """Write a release into a new FOLDER: Parquet for `datasets` and the Hub, tars for `webdataset`, or JSON as LLaVA and ShareGPT4V."""
     from captionlake.lake import Lake
     from captionlake.lake.exports.forms import export_release
 
     with Lake.open(lake) as opened:
-        counts = export_release(opened, label, form, folder)
+        counts = export_release(opened, label, form, folder, own_use=own_use)
     said = f"{counts.rows:,} rows in {counts.files:,} files, {counts.n_bytes:,} bytes, in {folder}"
     withheld = f"; {counts.withheld:,} pictures left out, as their sources allow no more" if counts.withheld else ""
     emit(as_json, asdict(counts), said + withheld)

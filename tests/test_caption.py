@@ -198,7 +198,7 @@ def test_flags_that_the_texts_of_sources_must_not_have(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("caption_table", "problem"),
     [
-        ('captioner = "gpt-4o"', "is openai:MODEL, for any OpenAI-compatible endpoint"),
+        ('captioner = "gpt-4o"', "it is a checkpoint's folder, openai:MODEL, for any OpenAI-compatible endpoint"),
         ('captioner = "openai:"', "names no model"),
         ('captioner = "source"\nmax_cost_usd = 3', "`max_cost_usd` binds a model that is asked, and source is none"),
         ('captioner = "openai:gpt-4o"\nrefuse = ["refusl"]', "unknown flag `refusl`, did you mean `refusal`?"),

@@ -18,6 +18,9 @@ MOST_PRODUCERS = 2
 _PANEL, _FOOT = 6.4, 0.5  # inches: a side of the square that holds the rings, and the note below
 _HOLE, _MIDDLE, _EDGE = 0.34, 0.645, 1.0  # radii
 _SMALLEST, _LARGEST = 5.0, 11.0  # points of type; a wedge too narrow for the smallest bears no word
+_LETTERS = (
+    60  # more fit no wedge: at the smallest type its radius is 15 of its sizes long, and the thinnest letter a quarter
+)
 _POINTS = 72 * _PANEL / 2.04  # of a radius
 _INK, _PAPER = "#1a1a1a", "#ffffff"
 
@@ -87,14 +90,18 @@ def _fitted(word: str, room: tuple[float, float], angle: float) -> tuple[float, 
     """
     inner, outer = room
     size = _LARGEST
+    if len(word) > _LETTERS:
+        word = f"{word[: _LETTERS - 1]}…"
+    em = _em(word)
     while size >= _SMALLEST:
-        wide = size * _em(word)
+        wide = size * em
         for middle in ((inner + outer) / 2, outer - wide / 2):
             narrowest = 2 * (middle - wide / 2) * math.tan(min(angle, 1.5) / 2)
             if wide <= outer - inner and narrowest >= 1.15 * size:
                 return size, word, middle
         if wide > outer - inner and size <= 6 and len(word) > 4:
             word = f"{word.rstrip('…')[:-1]}…"
+            em = _em(word)
         else:
             size -= 0.25
     return 0.0, word, 0.0

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from captionlake.lake.archives import MemberError
 from captionlake.lake.reasons import FailureReason
 
 _LONGEST = 300  # characters of an item's name
@@ -41,3 +42,11 @@ def item_name(file: str, item: object = "") -> str:
 def bad_row(name: str, detail: str) -> Item:
     """An item whose row says nothing that can be used."""
     return Item(name=name, reason=FailureReason.BAD_ROW, detail=detail)
+
+
+def item_of(name: str, read: Callable[[], bytes]) -> Item:
+    """An item with the bytes that ``read`` gives, or with the reason why it gives none."""
+    try:
+        return Item(name=name, data=read())
+    except MemberError as error:
+        return Item(name=name, reason=error.reason, detail=error.detail)

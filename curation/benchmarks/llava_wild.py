@@ -7,9 +7,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from captionlake.curation.benchmarks.benchmark import Benchmark, Item, bad_row, item_name
-from captionlake.curation.benchmarks.heads import files_with
-from captionlake.curation.benchmarks.picture_files import PictureFiles
+from captionlake.curation.benchmarks.benchmark import Benchmark, Item, bad_row, item_name, item_of
+from captionlake.lake.benchmarks import PictureFiles, files_with
 from captionlake.lake.sources.json_items import text_of
 from captionlake.lake.sources.tables import lines
 
@@ -50,4 +49,4 @@ def _item(path: Path, line: int, text: str, broken: bool, pictures: PictureFiles
         return bad_row(name, "no object")
     known, picture = text_of(row.get("question_id")), text_of(row.get("image"))
     name = item_name(path.name, f"question_id {known}") if known else name
-    return pictures.item(name, picture) if picture else bad_row(name, "no image")
+    return item_of(name, lambda: pictures.read(picture)) if picture else bad_row(name, "no image")

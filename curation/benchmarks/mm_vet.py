@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from captionlake.curation.benchmarks.benchmark import Benchmark, Item, bad_row, item_name
-from captionlake.curation.benchmarks.heads import files_with
-from captionlake.curation.benchmarks.picture_files import PictureFiles
+from captionlake.curation.benchmarks.benchmark import Benchmark, Item, bad_row, item_name, item_of
 from captionlake.errors import CaptionlakeError
+from captionlake.lake.benchmarks import PictureFiles, files_with
 from captionlake.lake.sources.json_items import refused, text_of
 
 _LARGEST = 64 * 2**20  # bytes; the file as published has 200 kB
@@ -26,7 +26,10 @@ def found(root: Path) -> Benchmark | None:
                 for key, sample in _samples(path).items():
                     name = item_name(path.name, key)
                     picture = text_of(sample.get("imagename")) if isinstance(sample, dict) else None
-                    yield pictures.item(name, picture) if picture else bad_row(name, "no imagename")
+                    if picture is None:
+                        yield bad_row(name, "no imagename")
+                    else:
+                        yield item_of(name, partial(pictures.read, picture))
 
     return Benchmark(name="mm-vet", form="MM-Vet's JSON", files=tuple(paths), items=items)
 

@@ -5,11 +5,13 @@ The text files stand beside the pictures, or in ``questions_answers_YN`` beside 
 
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import Path
 
-from captionlake.curation.benchmarks.benchmark import Benchmark, Item, item_name
-from captionlake.curation.benchmarks.picture_files import read_item
+from captionlake.curation.benchmarks.benchmark import Benchmark, Item, item_name, item_of
 from captionlake.lake.archives import ArchiveReader, Member, members
+from captionlake.lake.benchmarks.mme_folders import subject
+from captionlake.lake.benchmarks.picture_files import read_member
 from captionlake.lake.reasons import FailureReason
 from captionlake.lake.sources.picture_files import is_picture
 
@@ -43,18 +45,11 @@ def _holds_questions(path: Path) -> bool:
 
 def _items(root: Path, listed: list[Member], texts: list[Member]) -> Iterator[Item]:
     pictures = [member for member in listed if is_picture(member.name)]
-    asked = {_subject(picture.name) for picture in pictures}
+    asked = {subject(picture.name) for picture in pictures}
     with ArchiveReader() as reader:
         for picture in pictures:
-            yield read_item(reader, item_name(picture.name), root, picture)
+            yield item_of(item_name(picture.name), partial(read_member, reader, root, picture))
     for text in texts:
-        if _subject(text.name) not in asked and _holds_questions(root / text.name):
+        if subject(text.name) not in asked and _holds_questions(root / text.name):
             detail = "questions without a picture"
             yield Item(name=item_name(text.name), reason=FailureReason.MISSING_MEMBER, detail=detail)
-
-
-def _subject(name: str) -> tuple[str, str]:
-    """The subtask's folder and the stem, by which a picture and its questions find each other."""
-    path = PurePosixPath(name)
-    folder = path.parent.parent if path.parent.name in ("images", "questions_answers_YN") else path.parent
-    return str(folder), path.stem

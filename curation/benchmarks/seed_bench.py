@@ -6,9 +6,8 @@ Questions on videos have no picture file of their own; they are recorded so.
 from collections.abc import Iterator
 from pathlib import Path
 
-from captionlake.curation.benchmarks.benchmark import Benchmark, Item, bad_row, item_name
-from captionlake.curation.benchmarks.heads import files_with
-from captionlake.curation.benchmarks.picture_files import PictureFiles
+from captionlake.curation.benchmarks.benchmark import Benchmark, Item, bad_row, item_name, item_of
+from captionlake.lake.benchmarks import PictureFiles, files_with
 from captionlake.lake.reasons import FailureReason
 from captionlake.lake.sources.json_items import json_items, text_of
 
@@ -38,4 +37,4 @@ def _item(path: Path, number: int, question: object, pictures: PictureFiles) -> 
         return bad_row(name, "no data_id")
     if question.get("data_type", "image") != "image":
         return Item(name=name, reason=FailureReason.NOT_AN_IMAGE, detail="a question on a video")
-    return pictures.item(name, picture)
+    return item_of(name, lambda: pictures.read(picture))

@@ -21,16 +21,18 @@ from captionlake.lake.sft.paths import path_query
 QUESTION = "Analyze the image in a comprehensive and detailed manner"
 
 
-def export_release(lake: Lake, label: str, form: str, folder: Path) -> ExportCounts:
+def export_release(lake: Lake, label: str, form: str, folder: Path, *, own_use: bool = False) -> ExportCounts:
     """Write a release in one of the forms ``parquet``, ``webdataset``, ``sharegpt4v-json`` and ``llava-json``.
 
-    The folder appears whole or not at all.
+    The folder appears whole or not at all. ``own_use``, of Parquet alone: with the pictures of all sources.
     """
+    if own_use and form != "parquet":
+        raise CaptionlakeError(f"all pictures for own use go into Parquet alone, not into {form}: leave out --own-use")
     release = find_release(lake, label)
     if form == "parquet" and release.kind == "images":
-        return export_parquet(lake, label, folder)
+        return export_parquet(lake, label, folder, own_use=own_use)
     writers: dict[str, Callable[[Path], ExportCounts]] = {
-        "parquet": lambda staging: write_sft_parquet(lake, *record_query(release), staging),
+        "parquet": lambda staging: write_sft_parquet(lake, release, *record_query(release), staging, own_use=own_use),
         "webdataset": lambda staging: write_webdataset(lake, release, *record_query(release), staging),
         "sharegpt4v-json": lambda staging: _json(lake, release, form, staging),
         "llava-json": lambda staging: _json(lake, release, form, staging),

@@ -1,64 +1,108 @@
-"""Conversations as Parquet that ``datasets`` reads: id, path of the picture, turns, and the whole row as JSON."""
+"""Conversations as Parquet that ``datasets`` reads: id, path of the picture, turns, the whole row as JSON, and the pictures themselves."""
 
 import json
-from collections.abc import Iterator
-from itertools import count
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from captionlake.errors import CaptionlakeError
 from captionlake.lake.export import ExportCounts
 from captionlake.lake.exports.json_files import ordered_rows
+from captionlake.lake.exports.split_writer import SplitWriter, described
 from captionlake.lake.lake import Lake
+from captionlake.lake.progress import progress
+from captionlake.lake.releases import Release
+from captionlake.lake.shards import Locator
 
-_ROWS_PER_FILE = 20 * 8192
+_ROWS_PER_GROUP = 200
+_PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _TURN = pa.struct([("from", pa.string()), ("value", pa.string())])
 SCHEMA = pa.schema(
-    [("id", pa.string()), ("image", pa.string()), ("conversations", pa.list_(_TURN)), ("record", pa.string())]
+    [
+        ("id", pa.string()),
+        ("image", pa.string()),
+        ("conversations", pa.list_(_TURN)),
+        ("record", pa.string()),
+        ("pictures", pa.list_(_PICTURE)),
+        ("image_id", pa.string()),
+        ("row_sha256", pa.string()),
+        ("position", pa.int64()),
+    ]
 )
 
 
-def write_sft_parquet(lake: Lake, query: str, given: dict[str, Any], folder: Path) -> ExportCounts:
-    """``data/train-00000.parquet`` and so on. ``record`` is the row as JSON, with what no other column holds."""
+def write_sft_parquet(
+    lake: Lake, release: Release, query: str, given: dict[str, Any], folder: Path, *, own_use: bool
+) -> ExportCounts:
+    """``data/SPLIT-00000-of-0000N.parquet``. ``record`` is the row as JSON, with what no other column holds.
+
+    ``pictures``: bytes and path (``IMAGE_ID.jpeg``) of each picture of the row; null where the lake has none, and both null where its
+    sources allow no copies, unless they are for ``own_use``.
+    """
     (folder / "data").mkdir()
     counts = ExportCounts()
-    tables = ordered_rows(lake, query, given)
-    for number in count():
-        first = next(tables, None)
-        if first is None:
-            break
-        path = folder / "data" / f"train-{number:05d}.parquet"
-        with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
-            written = 0
-            for table in _until(first, tables, _ROWS_PER_FILE):
-                writer.write_table(_columns(table))
-                written += table.num_rows
-        counts.rows += written
+    schema = described(SCHEMA, _features(), release)
+    writers: dict[str, SplitWriter] = {}
+    with progress(f"export {release.label}", release.n_items) as advance:
+        for table in ordered_rows(lake, query, given):
+            known = _known(lake, release, table)
+            for position, text in zip(table["position"].to_pylist(), table["record"].to_pylist(), strict=True):
+                row = known[position]
+                pictures = [picture and _picture(lake, picture, own_use) for picture in row["pictures"]]
+                counts.rows += 1
+                counts.withheld += any(picture is not None and picture["bytes"] is None for picture in pictures)
+                split = row["split"]
+                if split not in writers:
+                    writers[split] = SplitWriter(folder / "data", split, schema, _ROWS_PER_GROUP)
+                n_bytes = len(text) + sum(len(p["bytes"] or b"") for p in pictures if p)
+                writers[split].add(_row(text.removesuffix(",\n")) | row | {"pictures": pictures}, n_bytes)
+                advance(1)
+    for writer in writers.values():
+        writer.close()
+    if counts.rows != release.n_items:
+        raise CaptionlakeError(
+            f"only {counts.rows:,} of the {release.n_items:,} rows of {release.label} are there: run  captionlake release verify"
+        )
     return counts
 
 
-def _until(first: pa.Table, tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
-    table: pa.Table | None = first
-    while table is not None:
-        yield table
-        rows -= table.num_rows
-        table = next(tables, None) if rows > 0 else None
+def _known(lake: Lake, release: Release, table: pa.Table) -> dict[int, dict[str, Any]]:
+    """Split, hash and pictures of the rows of a table by position."""
+    query = files("captionlake.lake").joinpath("sql/export_sft_pictures.sql").read_text()
+    first, last = table["position"][0].as_py(), table["position"][-1].as_py()
+    given = {"name": release.name, "version": release.version, "first": first, "last": last}
+    cursor = lake.connection.cursor().execute(query.replace(":snapshot", str(release.snapshot_id)), given)
+    names = [column[0] for column in cursor.description or []]
+    return {row[0]: dict(zip(names, row, strict=True)) for row in cursor.fetchall()}
 
 
-def _columns(table: pa.Table) -> pa.Table:
-    texts = [text.removesuffix(",\n") for text in table.column("record").to_pylist()]
-    rows = []
-    for text in texts:
-        record = json.loads(text)
-        id, image = record.get("id"), record.get("image")
-        rows.append(
-            {
-                "id": None if id is None else str(id),
-                "image": image if isinstance(image, str | None) else image[0] if image else None,
-                "conversations": [{"from": turn["from"], "value": turn["value"]} for turn in record["conversations"]],
-                "record": text,
-            }
-        )
-    return pa.Table.from_pylist(rows, SCHEMA)
+def _picture(lake: Lake, picture: dict[str, Any], own_use: bool) -> dict[str, Any]:
+    if not (own_use or picture["allowed"]):
+        return {"bytes": None, "path": None}
+    place = picture["place"]
+    path = f"{picture['image_id']}.{place.pop('format').lower()}"
+    return {"bytes": lake.picture_at(picture["image_id"], Locator(**place)), "path": path}
+
+
+def _row(text: str) -> dict[str, Any]:
+    record = json.loads(text)
+    id, image = record.get("id"), record.get("image")
+    return {
+        "id": None if id is None else str(id),
+        "image": image if isinstance(image, str | None) else image[0] if image else None,
+        "conversations": [{"from": turn["from"], "value": turn["value"]} for turn in record["conversations"]],
+        "record": text,
+    }
+
+
+def _features() -> dict[str, Any]:
+    text = {"dtype": "string", "_type": "Value"}
+    turns = {"feature": {"from": text, "value": text}, "_type": "List"}
+    pictures = {"feature": {"_type": "Image"}, "_type": "List"}
+    return (
+        {"id": text, "image": text, "conversations": turns, "record": text, "pictures": pictures}
+        | dict.fromkeys(("image_id", "row_sha256"), text)
+        | {"position": {"dtype": "int64", "_type": "Value"}}
+    )

@@ -3,11 +3,10 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from captionlake.models.teacher.acceptance import accepted
     from captionlake.models.teacher.caption_run import CaptioningStopped, CaptionRun
-    from captionlake.models.teacher.caption_table import rows_to_caption
     from captionlake.models.teacher.captioning import caption, estimate
     from captionlake.models.teacher.pending import Estimate
+    from captionlake.models.teacher.teacher import Teacher
     from captionlake.models.teacher.teacher_config import EndpointConfig, TeacherConfig
 
 _PLACES = {
@@ -15,22 +14,20 @@ _PLACES = {
     "CaptioningStopped": "caption_run",
     "EndpointConfig": "teacher_config",
     "Estimate": "pending",
+    "Teacher": "teacher",
     "TeacherConfig": "teacher_config",
-    "accepted": "acceptance",
     "caption": "captioning",
     "estimate": "captioning",
-    "rows_to_caption": "caption_table",
 }
 __all__ = [
     "CaptionRun",
     "CaptioningStopped",
     "EndpointConfig",
     "Estimate",
+    "Teacher",
     "TeacherConfig",
-    "accepted",
     "caption",
     "estimate",
-    "rows_to_caption",
 ]
 
 

@@ -11,18 +11,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from captionlake.lake import Lake
+from captionlake.models.captions.key import Wanted
+from captionlake.models.captions.pending import Pending
+from captionlake.models.captions.table import Line
 from captionlake.models.teacher.budget import Budget
 from captionlake.models.teacher.caption_line import spool_line, told
 from captionlake.models.teacher.caption_run import CaptionRun
-from captionlake.models.teacher.caption_table import commit_files
 from captionlake.models.teacher.endpoint import Endpoint
 from captionlake.models.teacher.interrupts import Interrupts
 from captionlake.models.teacher.outcome import AGAIN, STOPS, UNKNOWN_COST, NoCaption, Outcome, Reply
 from captionlake.models.teacher.pace import Pace, back_off
-from captionlake.models.teacher.pending import Asked, Pending
+from captionlake.models.teacher.pending import Asked
 from captionlake.models.teacher.pictures import Pictures, Ready
-from captionlake.models.teacher.request import Wanted
-from captionlake.models.teacher.spool import Line, Spool
+from captionlake.models.teacher.spool import Spool, commit_files
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.durable import sync_folder
 from captionlake.lake.locking import write_lock
-from captionlake.models.teacher.spool import Line, read_spool
+from captionlake.models.captions.table import Line
+from captionlake.models.teacher.spool import read_spool
 
 _FILE = "batches.json"
 

@@ -17,19 +17,19 @@ from typing import Any, TypeVar
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
+from captionlake.models.captions.key import Wanted
+from captionlake.models.captions.pending import Pending
+from captionlake.models.captions.table import Line, commit_lines
 from captionlake.models.teacher.batch_state import Batch, forget, my_batches, note
 from captionlake.models.teacher.budget import Budget, BudgetReached
 from captionlake.models.teacher.caption_line import spool_line, told
 from captionlake.models.teacher.caption_run import CaptionRun
-from captionlake.models.teacher.caption_table import commit_lines
 from captionlake.models.teacher.endpoint import Endpoint
 from captionlake.models.teacher.outcome import AGAIN, NoCaption, Outcome, Reply
 from captionlake.models.teacher.pace import back_off
-from captionlake.models.teacher.pending import Asked, Pending
+from captionlake.models.teacher.pending import Asked
 from captionlake.models.teacher.pictures import Pictures
 from captionlake.models.teacher.reply import caption_of, problem
-from captionlake.models.teacher.request import Wanted
-from captionlake.models.teacher.spool import Line
 
 log = logging.getLogger(__name__)
 

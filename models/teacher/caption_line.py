@@ -2,9 +2,9 @@
 
 import time
 
+from captionlake.models.captions.table import Line
 from captionlake.models.teacher.outcome import Reply
 from captionlake.models.teacher.pending import Asked
-from captionlake.models.teacher.spool import Line
 
 
 def spool_line(asked: Asked, caption_id: str, image_id: str, prompt_id: str, prompt_sha256: str) -> Line:

@@ -56,6 +56,21 @@ class CaptionRun:
         """All that failed."""
         return sum(self.failed.values())
 
+    @property
+    def costs(self) -> dict[str, float | None]:
+        """What adds up over runs."""
+        return {
+            "requests": self.requests,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cost_usd": self.cost_usd,
+        }
+
+    @property
+    def said(self) -> str:
+        """The price in words."""
+        return "at an unknown price" if self.cost_usd is None else f"{self.cost_usd:.4f} US dollars"
+
 
 class CaptioningStopped(CaptionlakeError):
     """A run that ended before its time; what was paid for is committed, and ``run`` tells what it did."""

@@ -21,17 +21,17 @@ from captionlake.lake import Lake
 from captionlake.lake.durable import sync_folder
 from captionlake.lake.progress import progress
 from captionlake.lake.runs import note_run
+from captionlake.models.captions.key import canonical
+from captionlake.models.captions.pending import Pending, Row
 from captionlake.models.prompts import PromptSet
 from captionlake.models.teacher.asking import Asking
 from captionlake.models.teacher.batch_state import my_batches
 from captionlake.models.teacher.batches import Batches
 from captionlake.models.teacher.budget import Budget, BudgetReached
 from captionlake.models.teacher.caption_run import CaptioningStopped, CaptionRun
-from captionlake.models.teacher.caption_table import commit_files
-from captionlake.models.teacher.pending import Asked, Estimate, Pending, Row, survey
+from captionlake.models.teacher.pending import Asked, Estimate, survey
 from captionlake.models.teacher.prices import price_of
-from captionlake.models.teacher.request import canonical
-from captionlake.models.teacher.spool import spool_files, spool_lock, spool_name
+from captionlake.models.teacher.spool import commit_files, spool_files, spool_lock, spool_name
 from captionlake.models.teacher.teacher_config import TeacherConfig
 
 log = logging.getLogger(__name__)

@@ -1,23 +1,18 @@
-"""Which captions are still to be asked for: a query, some thousand rows at a time."""
+"""What is asked of the teacher, and what it would take."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import pyarrow as pa
 
-from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
-from captionlake.lake.shards import Locator
-from captionlake.models.prompts import PromptSet
-from captionlake.models.teacher.caption_table import locate, present
+from captionlake.models.captions.key import canonical
+from captionlake.models.captions.pending import Pending, Row
+from captionlake.models.prompts import Prompt, PromptSet
 from captionlake.models.teacher.prices import Price
-from captionlake.models.teacher.request import Wanted, canonical, input_tokens, wanted
+from captionlake.models.teacher.request import input_tokens
 from captionlake.models.teacher.teacher_config import TeacherConfig
-
-Row = Mapping[str, Any]
-CHUNK = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,70 +24,18 @@ class Asked:
     params: str
 
     @classmethod
-    def of(cls, config: TeacherConfig, prompts: PromptSet, redo: str | None = None) -> "Asked":
+    def of(cls, config: TeacherConfig, prompts: PromptSet, redo: str | None = None) -> Self:
         """``redo``: a name for captions beside those of the same key without it."""
         return cls(config, prompts, canonical(config.params(redo)))
 
+    @property
+    def captions_by(self) -> str:
+        """The producer of the captions."""
+        return self.config.captions_by
 
-class Pending:
-    """Goes through the rows once. ``skip``: captions that are on their way already."""
-
-    def __init__(
-        self, lake: Lake, rows: pa.Table | Iterable[Row], asked: Asked, skip: frozenset[str] = frozenset()
-    ) -> None:
-        self._lake = lake
-        self._rows = dictionaries(rows)
-        self._asked = asked
-        self._skip = skip
-        self._seen: set[bytes] = set()  # keys that this run has come by: the first half of their hash
-        self.rows = self.wanted = self.present = self.skipped = 0
-        self.spent = 0.0  # by the captions that are present
-
-    def chunk(self) -> list[Wanted] | None:
-        """The captions that are missing among the next rows, with their pictures' places; None at the end."""
-        rows = list(islice(self._rows, CHUNK))
-        if not rows:
-            return None
-        self.rows += len(rows)
-        new: dict[str, Wanted] = {}
-        for row in rows:
-            try:
-                prompt = self._asked.prompts.render(row)
-                one = wanted(row, prompt, self._asked.config.captions_by, self._asked.params)
-            except KeyError as error:
-                raise CaptionlakeError(f"a row to caption has no column {error}: see rows_to_caption") from error
-            key = bytes.fromhex(one.caption_id[:32])
-            if key not in self._seen:
-                self._seen.add(key)
-                new[one.caption_id] = one
-        self.wanted += len(new)
-        there = present(self._lake, list(new)) if new else {}
-        self.spent += sum(cost or 0.0 for cost in there.values())
-        self.present += len(there)
-        skipped = self._skip & new.keys()
-        self.skipped += len(skipped)
-        return self._located([one for name, one in new.items() if name not in there and name not in skipped])
-
-    def _located(self, missing: list[Wanted]) -> list[Wanted]:
-        bare = [one.image_id for one in missing if one.locator is None or not one.width]
-        if not bare:
-            return missing
-        places = locate(self._lake, bare)
-        return [_with_place(one, places[one.image_id]) if one.image_id in places else one for one in missing]
-
-
-def _with_place(one: Wanted, place: Mapping[str, Any]) -> Wanted:
-    locator = Locator(place["shard"], place["row"], place["offset"], place["n_bytes"])
-    return replace(one, locator=one.locator or locator, width=place["width"], height=place["height"])
-
-
-def dictionaries(rows: pa.Table | Iterable[Row]) -> Iterator[Row]:
-    """Rows one by one, of a table without holding all of them as dictionaries."""
-    if isinstance(rows, pa.Table):
-        for batch in rows.to_batches(max_chunksize=CHUNK):
-            yield from batch.to_pylist()
-    else:
-        yield from rows
+    def render(self, row: Row) -> Prompt:
+        """The prompt of a row."""
+        return self.prompts.render(row)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +55,15 @@ class Estimate:
     output_tokens: int
     cost_usd: float | None
     spent_usd: float
+
+    @property
+    def said(self) -> str:
+        """The same in words."""
+        cost = "at an unknown price" if self.cost_usd is None else f"about {self.cost_usd:,.2f} US dollars"
+        return (
+            f"{self.pending:,} of {self.wanted:,} captions by {self.producer} are missing: {cost} for "
+            f"{self.input_tokens:,} tokens in and {self.output_tokens:,} out"
+        )
 
 
 def survey(lake: Lake, rows: pa.Table | Sequence[Row], asked: Asked, price: Price | None) -> Estimate:

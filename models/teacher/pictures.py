@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
+from captionlake.models.captions.key import Wanted
 from captionlake.models.teacher.outcome import NoCaption, Outcome
 from captionlake.models.teacher.picture import sent
 from captionlake.models.teacher.prices import Price
-from captionlake.models.teacher.request import Wanted, body, most_input_tokens
+from captionlake.models.teacher.request import body, most_input_tokens
 from captionlake.models.teacher.teacher_config import TeacherConfig
 
 _THREADS = 4

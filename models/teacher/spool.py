@@ -16,14 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from captionlake.errors import CaptionlakeError
+from captionlake.lake import Lake
 from captionlake.lake.durable import sync_folder
+from captionlake.models.captions.table import Line, commit_lines
 
 log = logging.getLogger(__name__)
-
-Line = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +168,14 @@ def remove_files(paths: Sequence[Path]) -> None:
         path.unlink(missing_ok=True)
     if paths:
         sync_folder(paths[0].parent)
+
+
+def commit_files(lake: Lake, paths: Sequence[Path]) -> int:
+    """The replies of spool files into ``captions`` in one transaction; then the files are removed. Returns how many were new."""
+    lines = [line for path in paths for line in read_spool(path)]
+    added = commit_lines(lake, lines)
+    remove_files(paths)
+    return added
 
 
 @contextmanager

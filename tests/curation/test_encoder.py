@@ -12,8 +12,8 @@ import pytest
 
 from captionlake.curation.encoding import Encoding
 from captionlake.curation.model import EmbedConfig, load_model
-from captionlake.curation.placement import place
 from captionlake.errors import CaptionlakeError
+from captionlake.placement import place
 
 RandomClip = Callable[..., Path]
 NAME = "random-weights-vit"

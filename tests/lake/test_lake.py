@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -305,3 +306,21 @@ def test_settings_last_as_long_as_they_are_asked_for(lake: Lake) -> None:
         )  # readers have a cursor of their own
         raise ValueError("stop")
     assert lake.rows(asked) == before
+
+
+def test_nothing_unsigned_loads_though_signatures_are_checked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forged = tmp_path / "forged.duckdb_extension"
+    content = bytearray(catalog.extension_path("ducklake").read_bytes())
+    content[4096] ^= 1
+    forged.write_bytes(content)
+    for _ in range(2):  # a process has the signatures checked for its first connection, and not for its second
+        with catalog.connect() as connection:
+            with pytest.raises(duckdb.Error, match="allow_unsigned_extensions"):
+                connection.execute("SET allow_unsigned_extensions = true")
+            with pytest.raises(duckdb.Error, match="signature"):
+                connection.execute(f"LOAD {catalog.quote(str(forged))}")
+    monkeypatch.setattr(catalog, "extension_path", lambda name: forged)
+    with pytest.raises(duckdb.Error, match="signature"):
+        catalog.connect()

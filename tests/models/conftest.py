@@ -13,7 +13,8 @@ from PIL import Image
 from captionlake.lake import Lake
 from captionlake.lake.locking import write_lock
 from captionlake.lake.shards import ShardWriter, place_shard
-from captionlake.models.teacher import TeacherConfig, rows_to_caption
+from captionlake.models.captions import rows_to_caption
+from captionlake.models.teacher import TeacherConfig
 
 Photographed = Callable[..., pa.Table]
 

@@ -9,8 +9,9 @@ import pytest
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
+from captionlake.models.captions import rows_to_caption
 from captionlake.models.prompts import PromptSet
-from captionlake.models.teacher import CaptioningStopped, TeacherConfig, caption, estimate, rows_to_caption
+from captionlake.models.teacher import CaptioningStopped, TeacherConfig, caption, estimate
 
 from .conftest import Photographed
 from .teacher_server import TeacherServer

@@ -122,7 +122,7 @@ def test_several_files_when_one_would_be_too_large(
 
 
 def rows_of(lake: Lake) -> Any:
-    from captionlake.models.teacher import rows_to_caption
+    from captionlake.models.captions import rows_to_caption
 
     return rows_to_caption(lake)
 

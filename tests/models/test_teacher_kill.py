@@ -15,8 +15,7 @@ import pytest
 
 from captionlake.lake import Lake
 from captionlake.models.teacher import TeacherConfig, caption
-from captionlake.models.teacher.caption_table import commit_files
-from captionlake.models.teacher.spool import Spool, read_spool, spool_files
+from captionlake.models.teacher.spool import Spool, commit_files, read_spool, spool_files
 
 from .conftest import Photographed
 from .teacher_server import TeacherServer
@@ -27,7 +26,8 @@ IN_FLIGHT = 12
 RUN = """
 import json, sys, time
 from captionlake.lake import Lake
-from captionlake.models.teacher import TeacherConfig, caption, rows_to_caption
+from captionlake.models.captions import rows_to_caption
+from captionlake.models.teacher import TeacherConfig, caption
 import captionlake.models.teacher.asking as asking
 told = json.loads(sys.argv[1])
 asking.COMMIT_ROWS, asking._COMMIT_PAUSE = 40, 0.1  # so that a kill finds commits as well as spools

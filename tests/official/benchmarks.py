@@ -62,6 +62,7 @@ def seed_bench(root: Path, pictures: Pictures) -> Path:
         "question": "What next?",
         "segment": [1.5, 2],
     }
+    video |= {"choice_a": "One", "choice_b": "Two", "choice_c": "Three", "choice_d": "Four"}
     questions.append(video | {"question_id": "v9", "question_type_id": 11})
     document = {"question_type": {"Scene Understanding": 1}, "questions": questions}
     (root / "SEED-Bench.json").write_text(json.dumps(document))
@@ -81,15 +82,33 @@ def mm_vet(root: Path, pictures: Pictures) -> Path:
 
 
 def llava_wild(root: Path, pictures: Pictures) -> Path:
-    """LLaVA-Bench (In-the-Wild): ``questions.jsonl``, ``context.jsonl`` and ``images``."""
+    """LLaVA-Bench (In-the-Wild): ``questions.jsonl``, ``context.jsonl``, ``answers_gpt4.jsonl`` and ``images``."""
     (root / "images").mkdir(parents=True)
-    questions, contexts = [], []
+    questions, contexts, references = [], [], []
     for number, (name, data) in enumerate(sorted(pictures.items())):
         (root / "images" / f"{number:03d}.jpg").write_bytes(data)
         for part, category in enumerate(("conv", "detail")):
             row = {"question_id": 2 * number + part, "image": f"{number:03d}.jpg", "text": f"What is {name}?"}
             questions.append(json.dumps(row | {"category": category}))
+            reference = {"question_id": row["question_id"], "text": f"A made-up answer about {name}."}
+            references.append(json.dumps(reference | {"answer_id": "x", "model_id": "gpt-4", "metadata": {}}))
         contexts.append(json.dumps({"id": f"{number:03d}", "image": f"{number:03d}.jpg", "caption": name}))
     (root / "questions.jsonl").write_text("\n".join(questions) + "\n")
     (root / "context.jsonl").write_text("\n".join(contexts) + "\n")
+    (root / "answers_gpt4.jsonl").write_text("\n".join(references) + "\n")
+    return root
+
+
+def pope(root: Path, pictures: Pictures) -> Path:
+    """POPE: ``coco_pope_random.json`` and so on, JSON lines with two questions a picture, and the pictures in ``val2014``."""
+    (root / "val2014").mkdir(parents=True)
+    rows: list[dict[str, object]] = []
+    for number, (_, data) in enumerate(sorted(pictures.items())):
+        name = f"COCO_val2014_{number:012d}.jpg"
+        (root / "val2014" / name).write_bytes(data)
+        for thing, label in (("cat", "yes"), ("umbrella", "no")):
+            text = f"Is there {'an' if thing[0] == 'u' else 'a'} {thing} in the image?"
+            rows.append({"question_id": len(rows) + 1, "image": name, "text": text, "label": label})
+    for setting in ("random", "popular", "adversarial"):
+        (root / f"coco_pope_{setting}.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return root

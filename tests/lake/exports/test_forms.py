@@ -218,7 +218,8 @@ def test_an_export_holds_no_texts(images: Lake, label: str, texts: str) -> None:
     query, parameters = record_query(find_release(images, label))
     with images.joins_as_written():
         plan = json.loads(images.rows(f"EXPLAIN (FORMAT json) {query}", parameters)[0][1])
-    pending, held, read = list(plan), [], 0
+    pending, read = list(plan), 0
+    held: list[dict[str, Any]] = []
     while pending:
         node = pending.pop()
         read += _scans(node, texts) and not node["children"]

@@ -1,0 +1,1 @@
+../../train_command.py
