@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import runpy
 import select
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from captionlake.errors import CaptionlakeError
+from captionlake.models.chat_command import chat as chat_command
 from captionlake.models.running import Chat
 
 Photos = dict[str, Image.Image]
@@ -133,21 +136,17 @@ def test_questions_through_a_pipe(llava: Path, photographs: Photos, tmp_path: Pa
     photographs["chelsea"].save(tmp_path / "cat.png")
     chat = Chat.load(llava, max_tokens=12, device="cpu", precision="fp32")
     expected = [chat.ask("What is this?", tmp_path / "cat.png"), chat.ask("And why?")]
-    call = command(str(llava), str(tmp_path / "cat.png"), "--max-tokens", "12")
-    done = subprocess.run(
-        [*call, "--json"], input="What is this?\n\nAnd why?\n", capture_output=True, text=True, check=True
-    )
+    call = [str(llava), str(tmp_path / "cat.png"), "--max-tokens", "12", "--device", "cpu", "--precision", "fp32"]
+    asked = "What is this?\n\nAnd why?\n"
+    done = CliRunner().invoke(chat_command, [*call, "--json"], input=asked)
     rounds = json.loads(done.stdout)["rounds"]
-    assert [one["answer"] for one in rounds] == expected
+    assert [one["answer"] for one in rounds] == expected and done.stderr == ""
     assert [one["question"] for one in rounds] == ["What is this?", "And why?"]
-    assert done.stderr == ""
+    shown = CliRunner().invoke(chat_command, call, input=asked).stdout
+    assert all(character.isprintable() or character == "\n" for character in shown) and shown.count("\n") >= 2
 
 
 def test_hostile_words_are_escaped(llava: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from click.testing import CliRunner
-
-    from captionlake.models.chat_command import chat as command
-
     def stream(self: Chat, question: str, image: Any = None) -> Iterator[str]:
         from captionlake.models.running.chat import Answer
 
@@ -156,9 +155,10 @@ def test_hostile_words_are_escaped(llava: Path, monkeypatch: pytest.MonkeyPatch)
         self.last = Answer("", 1, "stop")
 
     monkeypatch.setattr(Chat, "stream", stream)
-    result = CliRunner().invoke(command, [str(llava), "--question", "?", "--device", "cpu"])
+    result = CliRunner().invoke(chat_command, [str(llava), "--question", "?", "--device", "cpu"])
     assert result.output == "one\ntwo \\x1b[31m\\x07\\u202e[bold]\n"
-    assert CliRunner().invoke(command, ["/no/such", "--question", "?"]).exception.args[0].startswith("no such folder")  # type: ignore[union-attr]
+    missing = CliRunner().invoke(chat_command, ["/no/such", "--question", "?"]).exception
+    assert isinstance(missing, CaptionlakeError) and str(missing).startswith("no such folder")
 
 
 class Terminal:
@@ -240,13 +240,21 @@ def test_json_is_not_for_a_terminal(llava: Path, tmp_path: Path) -> None:
     assert terminal.close() == 2
 
 
-def test_three_lines(llava: Path, photographs: Photos, tmp_path: Path) -> None:
+def test_three_lines(
+    llava: Path,
+    photographs: Photos,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """As docs/chat.md has them."""
     page = (Path(__file__).parents[3] / "docs" / "chat.md").read_text()
     (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "Chat.load" in block]
     assert len(code.strip().splitlines()) == 3
+    (tmp_path / "lines.py").write_text(code)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "lmm").symlink_to(llava)
     photographs["chelsea"].save(tmp_path / "photo.jpg")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.strip(), done.stderr
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path("lines.py")
+    assert capsys.readouterr().out.strip()
