@@ -5,7 +5,6 @@ import math
 import random
 
 from PIL import Image, ImageDraw, ImageFilter
-
 from scenes import Group, Scene
 
 SIDE = 64

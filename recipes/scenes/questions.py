@@ -60,5 +60,3 @@ def _other(scene: Scene, rng: random.Random) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-

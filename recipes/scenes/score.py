@@ -27,16 +27,15 @@ class Score:
     def lines(self) -> list[str]:
         """A table for people."""
         rows = [f"{'attribute':<12}{'accuracy':>9}{'chance':>9}"]
-        rows += [
-            f"{name:<12}{self.right[name] / self.total:>9.3f}{self.chance[name]:>9.3f}" for name in ATTRIBUTES
-        ]
+        rows += [f"{name:<12}{self.right[name] / self.total:>9.3f}{self.chance[name]:>9.3f}" for name in ATTRIBUTES]
         chance = sum(self.chance.values()) / len(ATTRIBUTES)
-        return [*rows, f"{'all':<12}{self.accuracy:>9.3f}{chance:>9.3f}", f"{self.total:,} groups, {self.extra:,} said that are not there"]
+        rows.append(f"{'all':<12}{self.accuracy:>9.3f}{chance:>9.3f}")
+        return [*rows, f"{self.total:,} groups, {self.extra:,} said that are not there"]
 
 
 def score(pairs: Iterable[tuple[str, str]]) -> Score:
     """Of (true caption, caption)."""
-    right, seen = Counter({name: 0 for name in ATTRIBUTES}), {name: Counter[str]() for name in ATTRIBUTES}
+    right, seen = Counter(dict.fromkeys(ATTRIBUTES, 0)), {name: Counter[str]() for name in ATTRIBUTES}
     total = extra = 0
     for truth, caption in pairs:
         there, said = claimed(truth), claimed(caption)
