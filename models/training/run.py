@@ -92,7 +92,7 @@ def train(job: TrainJob, *, restart: bool = False) -> TrainReport:
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     count = (trained, sum(parameter.numel() for parameter in model.parameters()))
     began = time.monotonic()
-    with _out_of_memory(job, process.num_processes):
+    with _out_of_memory(job, process.num_processes), _of_workers():
         try:
             trainer.train(resume_from_checkpoint=None if state is None else str(state))
         finally:
@@ -213,6 +213,17 @@ def _out_of_memory(job: TrainJob, processes: int) -> Iterator[None]:
         if "can't allocate memory" not in str(error):  # as torch says it of a processor's memory
             raise
         raise CaptionlakeError(_advice(job, processes)) from error
+
+
+@contextmanager
+def _of_workers() -> Iterator[None]:
+    """An error of a process that reads, without that process's traceback, which torch puts around it."""
+    try:
+        yield
+    except CaptionlakeError as error:
+        if not str(error).startswith("Caught "):
+            raise
+        raise CaptionlakeError(str(error).strip().rpartition("CaptionlakeError: ")[2]) from error
 
 
 def _advice(job: TrainJob, processes: int) -> str:

@@ -36,7 +36,7 @@ def save_result(trainer: Any, processor: Any, job: TrainJob, record: CheckpointR
     """
     state = trainer.accelerator.get_state_dict(trainer.model) if job.train.fsdp else None
     if trainer.is_world_process_zero():
-        model = trainer.accelerator.unwrap_model(trainer.model)
+        model = trainer.model if state is None else _plain(trainer.model, config)
         model.config = config
         if job.lora is not None:
             learned = model.state_dict() if state is None else state
@@ -47,3 +47,14 @@ def save_result(trainer: Any, processor: Any, job: TrainJob, record: CheckpointR
         processor.save_pretrained(job.output)
         write_record(job.output, record)
     trainer.accelerator.wait_for_everyone()
+
+
+def _plain(sharded: Any, config: Any) -> Any:
+    """The same model without weights and without what sharding made of its classes, by which its weights are named when they are saved."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    model.generation_config = sharded.generation_config
+    return model
