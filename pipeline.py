@@ -36,6 +36,7 @@ class Step(StrEnum):
     SELECT = "select"
     CAPTION = "caption"
     RELEASE = "release"
+    ANALYZE = "analyze"
     CARD = "card"
 
 
@@ -68,6 +69,8 @@ def run(
 ) -> RunReport:
     """Work a recipe off, up to and with the step ``until``. ``tell`` hears of each step as it ends, ``foretell`` what one will cost."""
     _check_until(recipe, until)
+    if recipe.analyze is not None:
+        _check_analysis(recipe)
     if not Lake.exists(recipe.lake):
         try:
             Lake.init(recipe.lake).close()
@@ -97,11 +100,21 @@ def _check_until(recipe: Recipe, until: Step | None) -> None:
         Step.SELECT: chooses,
         Step.CAPTION: chooses and recipe.caption is not None,
         Step.RELEASE: recipe.release is not None,
+        Step.ANALYZE: recipe.release is not None and recipe.analyze is not None,
         Step.CARD: recipe.release is not None and recipe.card is not None,
     }
     if until is not None and not has[until]:
         known = ", ".join(step for step in Step if has[step])
         raise CaptionlakeError(f"{recipe.path} has no step {until}: choose one of {known}")
+
+
+def _check_analysis(recipe: Recipe) -> None:
+    """Before any work: whether captions can be parsed, and their figure drawn and written."""
+    from captionlake.curation.analysis.output import check_output
+    from captionlake.curation.analysis.parser import find_package
+
+    find_package()
+    check_output(recipe.figure().parent)
 
 
 def _goes_on(step: Step, recipe: Recipe, report: RunReport) -> bool:
@@ -142,6 +155,8 @@ class Run:
             yield Step.CAPTION, captioned.said, captioned.counts
         if recipe.release is not None:
             yield self._release(selection, captions)
+            if recipe.analyze is not None:
+                yield self._analyze()
             if recipe.card is not None:
                 yield self._card()
 
@@ -233,6 +248,17 @@ class Run:
         said = f"{release.label}: {release.n_items:,} items, content {release.content_sha256[:12]}"
         return Step.RELEASE, said + ("" if new else " (there already, the same)"), counts
 
+    def _analyze(self) -> tuple[Step, str, dict[str, Any]]:
+        from captionlake.curation.analysis.analysis import analyze
+        from captionlake.curation.analysis.output import write_figure
+
+        assert self.report.release is not None
+        found, path = analyze(self.lake, self.report.release), self.recipe.figure()
+        drawn = write_figure(found, path)
+        counts = asdict(found.counts) | {"figure": str(path) if drawn else None}
+        said = f"{found.counts.counted:,} captions parsed, {found.counts.present:,} before"
+        return Step.ANALYZE, said + (f"; {path}" if drawn else "; no pair of verb and noun to draw"), counts
+
     def _card(self) -> tuple[Step, str, dict[str, Any]]:
         from captionlake.cards.dataset_card import write_card
 
@@ -274,7 +300,7 @@ def plan(recipe: Recipe, *, forgiving: bool = False) -> "tuple[Selection, list[S
 
 
 def create_release(recipe: Recipe) -> RunReport:
-    """The steps select, caption, release and card alone, of the lake as it is."""
+    """The steps from select to card alone, of the lake as it is."""
     if recipe.release is None:
         raise CaptionlakeError(f"{recipe.path} has no [release]: add one with a name and a version")
     with Lake.open(recipe.lake) as lake:

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from captionlake.cards.card_config import CardConfig, card_folder
+from captionlake.curation.analysis.figure_config import FigureConfig
 from captionlake.curation.decontamination_config import DecontaminateConfig
 from captionlake.curation.flags.config import FlagConfig
 from captionlake.curation.model import EmbedConfig
@@ -34,6 +35,7 @@ _TABLES: dict[str, Any] = {
     "flags": FlagConfig,
     "caption": CaptionConfig,
     "release": ReleaseConfig,
+    "analyze": FigureConfig,
     "card": CardConfig,
 }
 _NOT_YET = {"publish": "publishing to the Hub"}
@@ -53,6 +55,7 @@ class Recipe:
     flags: FlagConfig | None
     caption: CaptionConfig | None
     release: ReleaseConfig | None
+    analyze: FigureConfig | None
     card: CardConfig | None
 
     def card_folder(self) -> Path:
@@ -66,6 +69,12 @@ class Recipe:
     def captioned_by(self, checkpoint: str | None, generation: dict[str, Any]) -> "Recipe":
         """The same recipe with captions by a checkpoint, and settings of its generation in place of the recipe's."""
         return replace(self, caption=with_checkpoint(self.caption, checkpoint, generation))
+
+    def figure(self) -> Path:
+        """The file of the analysis' figure: the one named, or one in the card's folder."""
+        if self.analyze is not None and self.analyze.figure is not None:
+            return Path(self.analyze.figure)
+        return self.card_folder() / "figures" / "sunburst.png"
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -168,8 +177,9 @@ def _check_tables(check: Check) -> None:
     select = data["select"] if isinstance(data.get("select"), dict) else {}
     if "duplicate_threshold" in select and "embed" not in data:
         check.add(("select", "duplicate_threshold"), "`duplicate_threshold` in [select] needs embeddings: add [embed]")
-    if "card" in data and "release" not in data:
-        check.add(("card",), "[card] describes a release: add [release] with name and version")
+    for table in ("analyze", "card"):
+        if table in data and "release" not in data:
+            check.add((table,), f"[{table}] describes a release: add [release] with name and version")
     _check_sql(check, select)
 
 
@@ -234,6 +244,9 @@ def _recipe(path: Path, text: str, found: dict[str, Any]) -> Recipe:
         for config in found.get("ingest", [])
     ]
     embed, card, against = found.get("embed"), found.get("card"), found.get("decontaminate")
+    analyze = found.get("analyze")
+    if analyze is not None and analyze.figure is not None:
+        analyze = replace(analyze, figure=str(absolute(folder, analyze.figure)))
     if against is not None:
         against = replace(against, against=tuple(str(absolute(folder, name)) for name in against.against))
     if embed is not None and (weights := absolute(folder, embed.pretrained)).is_dir():
@@ -251,6 +264,7 @@ def _recipe(path: Path, text: str, found: dict[str, Any]) -> Recipe:
         flags=found.get("flags"),
         caption=_caption(folder, found.get("caption")),
         release=found.get("release"),
+        analyze=analyze,
         card=card,
     )
 

@@ -13,7 +13,7 @@ from captionlake.lake.release_commands import release
 if TYPE_CHECKING:
     from captionlake.pipeline import RunReport, StepReport
 
-STEPS = ("ingest", "embed", "dedupe", "decontaminate", "select", "caption", "release", "card")
+STEPS = ("ingest", "embed", "dedupe", "decontaminate", "select", "caption", "release", "analyze", "card")
 _RECIPE = click.argument("recipe", type=click.Path(path_type=Path, dir_okay=False))
 
 

@@ -77,7 +77,8 @@ def main() -> None:
     print(
         f"counts, one process: {one:.1f} captions/s, {statistics.median(ratios):.2f} times as many "
         f"({', '.join(f'{ratio:.2f}' for ratio in ratios)}; goal: 2); by processor time "
-        f"{statistics.median(run[1][1] / run[0][1] for run in runs):.2f} times"
+        f"{statistics.median(run[1][1] / run[0][1] for run in runs):.2f} times, "
+        f"{1000 / statistics.median(run[1][1] for run in runs):.1f} ms a caption"
     )
     tasks = [texts[at : at + PER_TASK] for at in range(0, len(texts), PER_TASK)]
     made_in = time.perf_counter()

@@ -7,33 +7,20 @@ import, export of what was imported, the recipe that puts all captions in (the p
 """
 
 import argparse
-import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' official forms
+
+from measure import command, rate
 
 from captionlake.lake import Lake
 from captionlake.lake.sources.json_items import json_items
 from tests.official import mix as official
 
 CAPTIONS = 102_025
-GOAL_MB, GOAL_RATE = 1000, 100
-CHILD = """
-import os, resource, sys, time
-os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
-from captionlake.cli import main
-sys.argv = ["captionlake", *sys.argv[1:]]
-started = time.perf_counter()
-try:
-    main()
-finally:
-    print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
-"""
 FILL = """
 INSERT INTO images BY NAME SELECT collection AS source, format('{{:012d}}.jpg', i) AS source_key, collection,
     sha256(i::VARCHAR) AS image_id, 640 AS width, 480 AS height, 'JPEG' AS format, 1 AS orientation, 1 AS n_bytes, 0 AS phash,
@@ -50,15 +37,6 @@ INSERT INTO release_items BY NAME SELECT 'sharegpt4v' AS name, '1.0.0' AS versio
 INSERT INTO release_captions BY NAME SELECT name, version, position, 0 AS ordinal, caption_id, 'teacher' AS role
     FROM release_items JOIN captions USING (image_id);
 """
-
-
-def run(*arguments: str) -> tuple[float, float]:
-    """Seconds in the command, without Python's start, and the largest memory in MB, of one ``captionlake`` process."""
-    done = subprocess.run([sys.executable, "-c", CHILD, *arguments], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr)
-    seconds, memory = done.stderr.splitlines()[-1].split()
-    return float(seconds), int(memory) * 1024 / 1e6
 
 
 def main() -> None:
@@ -78,53 +56,39 @@ def main() -> None:
         lake_option = ("--lake", str(root / "lake"))
         size = base.stat().st_size / 1e6
 
-        seconds, memory = run("conversations", "import", str(base), *lake_option)
+        ran = command("conversations", "import", str(base), *lake_option)
         print(
-            f"import: {rows:,} rows, {size:,.0f} MB: {rows / seconds:,.0f} rows/s, {memory:,.0f} MB (goal: under {GOAL_MB:,})"
+            f"import: {rows:,} rows, {size:,.0f} MB: {rows / ran.seconds:,.0f} rows/s, {ran.memory:,.0f} MB (goal: under 1,000)"
         )
 
-        seconds, memory = run("conversations", "export", base.name, str(root / "out.json"), *lake_option)
-        told("export of what was imported", root / "out.json", seconds, memory)
+        ran = command("conversations", "export", base.name, str(root / "out.json"), *lake_option)
+        print(f"export of what was imported: {rate(root / 'out.json', ran)}", flush=True)
         same = all(a == b for a, b in zip(_rows(base), _rows(root / "out.json"), strict=True))
         print(f"  the same values in the same order: {same}", flush=True)
 
         recipe = root / "recipe.toml"
         text = (Path(__file__).parents[1] / "recipes/sft-sharegpt4v-100k.toml").read_text()
         recipe.write_text(text)
-        seconds, memory = run("mix", str(recipe))
+        ran = command("mix", str(recipe))
         label = "sft-sharegpt4v-100k@1.0.0"
         wanted = rows - official.PARTS["detail"] // options.scale + captions
         with Lake.open(root / "lake") as lake:
             items = lake.value("SELECT n_items FROM releases WHERE kind = 'sft'")
-        print(f"mix: {items:,} rows (reckoned: {wanted:,}) in {seconds:.1f} s, {memory:,.0f} MB")
+        print(f"mix: {items:,} rows (reckoned: {wanted:,}) in {ran.seconds:.1f} s, {ran.memory:,.0f} MB")
 
         for form in ("sharegpt4v-json",):
-            seconds, memory = run("release", "export", label, str(root / form), "--to", form, *lake_option)
+            ran = command("release", "export", label, str(root / form), "--to", form, *lake_option)
             (written,) = (root / form).iterdir()
-            told(f"export of the mix as {form}", written, seconds, memory)
-        seconds, memory = run(
+            print(f"export of the mix as {form}: {rate(written, ran)}", flush=True)
+        ran = command(
             "release", "export", "sharegpt4v@1.0.0", str(root / "images"), "--to", "sharegpt4v-json", *lake_option
         )
         (written,) = (root / "images").iterdir()
-        told(f"export of {captions:,} captions", written, seconds, memory)
+        print(f"export of {captions:,} captions: {rate(written, ran)}", flush=True)
 
 
 def _rows(path: Path) -> Iterator[object]:
     return (item for _, item in json_items(path, ""))
-
-
-def told(what: str, path: Path, seconds: float, memory: float) -> None:
-    """The rate of the command, and the time that a copy of the file takes."""
-    size = path.stat().st_size / 1e6
-    started = time.perf_counter()
-    shutil.copyfile(path, path.with_suffix(".copy"))
-    copied = time.perf_counter() - started
-    path.with_suffix(".copy").unlink()
-    print(
-        f"{what}: {size:,.0f} MB at {size / seconds:,.0f} MB/s (goal: {GOAL_RATE}), {memory:,.0f} MB of memory (goal: under {GOAL_MB:,}); "
-        f"a copy of the file takes {copied:.1f} s",
-        flush=True,
-    )
 
 
 if __name__ == "__main__":

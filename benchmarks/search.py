@@ -8,7 +8,6 @@ Words are drawn by Zipf's law from 50,000 made-up ones, vectors at random; there
 
 import argparse
 import resource
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from measure import median
 
 from captionlake.curation.caption_index import caption_index, index_path
 from captionlake.curation.hashes import near_hashes
@@ -73,11 +73,6 @@ def seconds(what: Callable[[], object]) -> float:
     started = time.perf_counter()
     what()
     return time.perf_counter() - started
-
-
-def median(what: Callable[[], object], runs: int = 7) -> float:
-    """Median seconds of ``what``."""
-    return statistics.median(seconds(what) for _ in range(runs))
 
 
 def main() -> None:

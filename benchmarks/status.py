@@ -5,13 +5,13 @@ They are committed 12,000 at a time, so the lake has the files and snapshots tha
 """
 
 import argparse
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+
+from measure import median
 
 from captionlake.lake import Lake
 from captionlake.lake.lake import insert_new
@@ -47,16 +47,6 @@ def fill(lake: Lake, count: int, tables: list[str]) -> None:
         )
     )
     lake.merge_small_files()
-
-
-def median(what: Callable[[], object], runs: int = 5) -> float:
-    """Median seconds of ``what``."""
-    times = []
-    for _ in range(runs):
-        started = time.perf_counter()
-        what()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
 
 
 def main() -> None:

@@ -1,12 +1,10 @@
 """The card's plot: how long the captions are, one panel for each kind and producer, drawn from the facts alone."""
 
-import io
-import warnings
 from typing import Any
 
 from captionlake.cards.facts import Facts
 from captionlake.cards.markdown import excerpt, plural
-from captionlake.errors import require
+from captionlake.lake.figures import render
 
 CAPTION_LENGTHS = "figures/caption_lengths"
 _PANELS = 6
@@ -22,29 +20,14 @@ def caption_lengths(facts: Facts) -> dict[str, bytes]:
     groups = [group for group in groups if group["captions"]][:_PANELS]
     if not groups:
         return {}
-    matplotlib: Any = require("matplotlib", extra="cards")
-    agg: Any = require("matplotlib.backends.backend_agg", extra="cards")
-    vector: Any = require("matplotlib.backends.backend_svg", extra="cards")
+    bins = facts["caption_length_histogram"].records
+    return render(CAPTION_LENGTHS, lambda: _draw(groups, bins), extra="cards")
+
+
+def _draw(groups: list[dict[str, Any]], bins: list[dict[str, Any]]) -> Any:
     from matplotlib.figure import Figure
 
-    style = {
-        "svg.hashsalt": "captionlake",
-        "svg.fonttype": "path",
-        "font.family": "DejaVu Sans",
-        "text.parse_math": False,
-    }
-    with matplotlib.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands for it
-        figure = Figure(figsize=(8, 0.9 + 1.55 * len(groups)), layout="constrained")
-        _draw(figure, groups, facts["caption_length_histogram"].records)
-        png, svg = io.BytesIO(), io.BytesIO()
-        agg.FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
-        vector.FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
-    return {f"{CAPTION_LENGTHS}.png": png.getvalue(), f"{CAPTION_LENGTHS}.svg": svg.getvalue()}
-
-
-def _draw(figure: Any, groups: list[dict[str, Any]], bins: list[dict[str, Any]]) -> None:
-    figure.dpi = 130
+    figure = Figure(figsize=(8, 0.9 + 1.55 * len(groups)), dpi=130, layout="constrained")
     panels = figure.subplots(len(groups), 1, sharex=True, squeeze=False)[:, 0]
     width = bins[0]["bin_width"]
     last = max(row["from_chars"] for row in bins)
@@ -76,3 +59,4 @@ def _draw(figure: Any, groups: list[dict[str, Any]], bins: list[dict[str, Any]])
     longest = max(group["longest"] for group in groups)
     tail = f"; the last bin holds all that is longer, up to {longest:,}" if longest >= last + width else ""
     panels[-1].set_xlabel(f"characters in a caption (dashed: median{tail})", fontsize=9)
+    return figure

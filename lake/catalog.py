@@ -19,7 +19,12 @@ log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 CATALOG = "catalog.sqlite"
+# Rows of a row group of the tables of long texts: a reader holds the texts of one of each file at a time, and of DuckDB's own
+# 122,880 rows that is 100 MB and more.
+_ROW_GROUP, _ROWS_PER_GROUP = "parquet_row_group_size", 8192
+_LONG_TEXTS = ("captions", "conversations")
 _FREE_BYTES = 2**20  # with less, SQLite cannot lay its side files
+_checked: set[Path] = set()  # extensions whose signature this process has seen DuckDB check
 _BUSY_MS = 20_000  # a reader or writer of the SQLite file waits this long before it fails
 
 
@@ -51,11 +56,22 @@ def literal_glob(folder: Path) -> str:
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection in memory with the lake's extensions loaded and nothing installed or loaded by itself."""
-    connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
+    """A DuckDB connection in memory with the lake's extensions loaded and nothing installed or loaded by itself.
+
+    DuckDB checks the signature of a file of 35 MB in 0.1 s: once a process is enough. Nothing unsigned loads afterwards.
+    """
+    paths = [extension_path(name) for name in ("ducklake", "sqlite_scanner")]
+    config: dict[str, str | bool | int | float | list[str]] = {}
+    for name in ("autoinstall_known_extensions", "autoload_known_extensions"):
+        config[name] = "false"
+    if _checked.issuperset(paths):
+        config["allow_unsigned_extensions"] = "true"
+    connection = duckdb.connect(config=config)
     connection.execute("SET TimeZone = 'UTC'")
-    for name in ("ducklake", "sqlite_scanner"):
-        connection.execute(f"LOAD {quote(str(extension_path(name)))}")
+    for path in paths:
+        connection.execute(f"LOAD {quote(str(path))}")
+        _checked.add(path)
+    connection.execute("SET allow_unsigned_extensions = false")  # which DuckDB lets nobody take back
     return connection
 
 
@@ -88,6 +104,14 @@ def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("COMMIT")
 
 
+def set_options(connection: duckdb.DuckDBPyConnection) -> None:
+    """How the files of tables are written; not in the transaction that makes the tables, which DuckLake refuses."""
+    for table in _LONG_TEXTS:
+        connection.execute(
+            f"CALL lake.set_option('{_ROW_GROUP}', {_ROWS_PER_GROUP}, table_name => '{table}')"
+        ).fetchall()
+
+
 def check_schema(connection: duckdb.DuckDBPyConnection, lake: Path) -> None:
     """Refuse a lake written by a newer captionlake, and a catalog that is not a lake's."""
     try:
@@ -105,25 +129,29 @@ def check_schema(connection: duckdb.DuckDBPyConnection, lake: Path) -> None:
 
 
 def lacks_tables(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the lake was made before a table or a column of the same schema version came to be."""
+    """Whether the lake was made before a table, a column or an option of the same schema version came to be."""
     query = (
         "SELECT t.table_name, c.column_name FROM __ducklake_metadata_lake.ducklake_table t "
-        "JOIN __ducklake_metadata_lake.ducklake_column c USING (table_id) WHERE t.end_snapshot IS NULL AND c.end_snapshot IS NULL"
+        "JOIN __ducklake_metadata_lake.ducklake_column c USING (table_id) WHERE t.end_snapshot IS NULL AND c.end_snapshot IS NULL "
+        "UNION ALL SELECT t.table_name, m.key FROM __ducklake_metadata_lake.ducklake_table t "
+        "JOIN __ducklake_metadata_lake.ducklake_metadata m ON m.scope = 'table' AND m.scope_id = t.table_id"
     )
-    columns = set(connection.execute(query).fetchall())
-    tables = {table for table, _ in columns}
+    found = set(connection.execute(query).fetchall())
+    tables = {table for table, _ in found}
     schema = _schema()
     return not (
         tables.issuperset(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", schema))
-        and columns.issuperset(re.findall(r"ALTER TABLE (\w+) ADD COLUMN IF NOT EXISTS (\w+)", schema))
+        and found.issuperset(re.findall(r"ALTER TABLE (\w+) ADD COLUMN IF NOT EXISTS (\w+)", schema))
+        and found.issuperset((table, _ROW_GROUP) for table in _LONG_TEXTS)
     )
 
 
 def add_tables(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the tables and columns that the lake lacks, in one transaction; to be called under the write lock."""
+    """Make the tables, columns and options that the lake lacks; to be called under the write lock."""
     connection.execute("BEGIN")
     connection.execute(_schema())
     connection.execute("COMMIT")
+    set_options(connection)
 
 
 def _schema() -> str:

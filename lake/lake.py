@@ -54,6 +54,7 @@ class Lake:
                 connection = catalog.connect()
                 catalog.attach(connection, staging)
                 catalog.create_schema(connection)
+                catalog.set_options(connection)
                 connection.close()
                 ShardWriter(folder / "images" / NO_SHARD).finish()  # the view of the pictures needs a first file
                 (staging / catalog.CATALOG).rename(folder / catalog.CATALOG)
@@ -193,6 +194,18 @@ class Lake:
             yield
         finally:
             self.connection.execute("RESET memory_limit")
+
+    @contextmanager
+    def joins_as_written(self) -> Iterator[None]:
+        """Inside the ``with``, joins are made in the order in which they stand, the right side of each held in memory.
+
+        DuckDB's own choice goes by guessed numbers of rows, and where it errs all texts are held.
+        """
+        self.connection.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
+        try:
+            yield
+        finally:
+            self.connection.execute("RESET disabled_optimizers")
 
     @contextmanager
     def _together(self) -> Iterator[None]:

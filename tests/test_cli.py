@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from captionlake.cli import captionlake
+from captionlake.cli import captionlake, main
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = str(Path(sys.executable).with_name("captionlake"))
@@ -30,7 +31,11 @@ HEAVY = (
 )
 
 
+Call = Callable[..., subprocess.CompletedProcess[str]]
+
+
 def call(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The program as a process of its own."""
     return subprocess.run(
         [PROGRAM, *arguments],
         cwd=cwd,
@@ -40,6 +45,32 @@ def call(*arguments: str, cwd: Path | None = None, **environment: str) -> subpro
         timeout=120,
         check=False,
     )
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Call:
+    """As ``call``, in this process, which has imported what takes long; what child processes print is seen too."""
+
+    def call_here(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        with monkeypatch.context() as patch:
+            patch.chdir(cwd)
+            patch.setattr(sys, "argv", [PROGRAM, *arguments])
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            capfd.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main()
+        said = capfd.readouterr()
+        return subprocess.CompletedProcess(sys.argv, int(ended.value.code or 0), said.out, said.err)
+
+    return call_here
+
+
+@pytest.fixture
+def folder(empty_lake: Path, tmp_path: Path) -> Path:
+    """A folder that holds an empty lake of the name ``lake``."""
+    shutil.copytree(empty_lake, tmp_path / "lake")
+    return tmp_path
 
 
 def commands(group: click.Group, *names: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -101,9 +132,8 @@ def test_every_command_is_documented() -> None:
         (("dedupe", "--threshold", "0.9", "--lake", "lake"), "embed"),
     ],
 )
-def test_a_users_error_is_one_line_and_exit_1(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
-    assert call("init", "lake", cwd=tmp_path).returncode == 0
-    done = call(*arguments, cwd=tmp_path, CAPTIONLAKE_LAKE="")
+def test_a_users_error_is_one_line_and_exit_1(here: Call, folder: Path, arguments: tuple[str, ...], said: str) -> None:
+    done = here(*arguments, cwd=folder, CAPTIONLAKE_LAKE="")
     assert done.returncode == 1, done.stderr
     assert done.stdout == ""
     lines = done.stderr.splitlines()
@@ -123,18 +153,18 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert "Traceback" in done.stderr and "no lake in" in done.stderr
 
 
-def test_json_is_one_object_and_nothing_else(tmp_path: Path, tile_folder: Callable[[int], Path]) -> None:
-    folder = tile_folder(3)
+def test_json_is_one_object_and_nothing_else(here: Call, tmp_path: Path, tile_folder: Callable[[int], Path]) -> None:
+    pictures = tile_folder(3)
 
     def told(*arguments: str) -> dict[str, object]:
-        done = call(*arguments, "--json", cwd=tmp_path, CAPTIONLAKE_LAKE=str(tmp_path / "lake"))
+        done = here(*arguments, "--json", cwd=tmp_path, CAPTIONLAKE_LAKE=str(tmp_path / "lake"))
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)
         assert isinstance(found, dict)
         return found
 
     assert told("init", "lake")["lake"] == str(tmp_path / "lake")
-    assert told("ingest", "folder", str(folder))["images"] == 3
+    assert told("ingest", "folder", str(pictures))["images"] == 3
     status = told("status")["sources"]
     assert isinstance(status, list)
     assert status[0]["expected"] == status[0]["present"] == status[0]["captioned"] == 3
@@ -142,22 +172,21 @@ def test_json_is_one_object_and_nothing_else(tmp_path: Path, tile_folder: Callab
     assert len(told("sources")) == 1
 
 
-def test_hostile_text_does_not_reach_the_terminal_raw(tmp_path: Path, tile_folder: Callable[[int], Path]) -> None:
-    folder = tile_folder(1)
-    (folder / "metadata.csv").write_text("file_name,caption\n00000.jpg,\x1b[2J\u202egone\n")
-    call("init", "lake", cwd=tmp_path)
-    call("ingest", "folder", str(folder), "--lake", "lake", cwd=tmp_path)
-    done = call("sql", "SELECT text FROM captions", "--lake", "lake", cwd=tmp_path)
+def test_hostile_text_does_not_reach_the_terminal_raw(
+    here: Call, folder: Path, tile_folder: Callable[[int], Path]
+) -> None:
+    pictures = tile_folder(1)
+    (pictures / "metadata.csv").write_text("file_name,caption\n00000.jpg,\x1b[2J\u202egone\n")
+    here("ingest", "folder", str(pictures), "--lake", "lake", cwd=folder)
+    done = here("sql", "SELECT text FROM captions", "--lake", "lake", cwd=folder)
     assert "gone" in done.stdout
     assert "\x1b" not in done.stdout and "\u202e" not in done.stdout
 
 
-def test_a_missing_extra_names_the_command(tmp_path: Path) -> None:
+def test_a_missing_extra_names_the_command(folder: Path) -> None:
     """A module that cannot be imported stands in for a package that is not installed."""
-    (tmp_path / "open_clip.py").write_text("raise ModuleNotFoundError('No module named open_clip', name='open_clip')\n")
-    call("init", "lake", cwd=tmp_path)
-    done = call(
-        "embed", "--model", "ViT-B-32", "--pretrained", "x", "--lake", "lake", cwd=tmp_path, PYTHONPATH=str(tmp_path)
-    )
+    (folder / "open_clip.py").write_text("raise ModuleNotFoundError('No module named open_clip', name='open_clip')\n")
+    paths = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    done = call("embed", "--model", "ViT-B-32", "--pretrained", "x", "--lake", "lake", cwd=folder, PYTHONPATH=paths)
     assert done.returncode == 1
     assert "pip install 'captionlake[embed]'" in done.stderr

@@ -34,6 +34,17 @@ def write_output(analysis: "Analysis", folder: Path) -> list[Path]:
     return [_write(folder / name, content) for name, content in files.items()]
 
 
+def write_figure(analysis: "Analysis", path: Path) -> bool:
+    """Write the sunburst as PNG or SVG, by the ending of ``path``. Returns whether there is one: whether a pair is shown."""
+    drawn = draw_sunburst(analysis).get(f"sunburst{path.suffix.lower()}")
+    if drawn is None:
+        path.unlink(missing_ok=True)  # of an earlier run
+        return False
+    check_output(path.parent)
+    _write(path, drawn)
+    return True
+
+
 def _write(path: Path, content: bytes) -> Path:
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:

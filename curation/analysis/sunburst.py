@@ -4,13 +4,11 @@ A wedge is as wide as its pairs are frequent among those that are shown; the hol
 repeat where verbs are many, but every wedge bears its word, so that nothing is told by colour alone.
 """
 
-import io
 import math
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from captionlake.curation.analysis.rings import Wedge, colours, rings
-from captionlake.errors import require
+from captionlake.lake.figures import render
 from captionlake.lake.options import printable
 
 if TYPE_CHECKING:
@@ -20,6 +18,9 @@ MOST_PRODUCERS = 2
 _PANEL, _FOOT = 6.4, 0.5  # inches: a side of the square that holds the rings, and the note below
 _HOLE, _MIDDLE, _EDGE = 0.34, 0.645, 1.0  # radii
 _SMALLEST, _LARGEST = 5.0, 11.0  # points of type; a wedge too narrow for the smallest bears no word
+_LETTERS = (
+    60  # more fit no wedge: at the smallest type its radius is 15 of its sizes long, and the thinnest letter a quarter
+)
 _POINTS = 72 * _PANEL / 2.04  # of a radius
 _INK, _PAPER = "#1a1a1a", "#ffffff"
 
@@ -32,29 +33,13 @@ def draw_sunburst(analysis: "Analysis") -> dict[str, bytes]:
     producers = [name for name in analysis.producers if analysis.shown(name)][:MOST_PRODUCERS]
     if not producers:
         return {}
-    matplotlib: Any = require("matplotlib", extra="analysis")
-    agg: Any = require("matplotlib.backends.backend_agg", extra="analysis")
-    vector: Any = require("matplotlib.backends.backend_svg", extra="analysis")
+    return render("sunburst", lambda: _draw(analysis, producers), extra="analysis", text_as_text=True)
+
+
+def _draw(analysis: "Analysis", producers: list[str]) -> Any:
     from matplotlib.figure import Figure
 
-    style = {
-        "svg.hashsalt": "captionlake",
-        "svg.fonttype": "none",
-        "font.family": ["DejaVu Sans"],
-        "text.parse_math": False,
-        "text.hinting": "none",  # so that words are as wide as they were measured
-    }
-    with matplotlib.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands for it
-        figure = Figure(figsize=(_PANEL * len(producers), _PANEL + _FOOT), dpi=160)
-        _draw(figure, analysis, producers)
-        png, svg = io.BytesIO(), io.BytesIO()
-        agg.FigureCanvasAgg(figure).print_png(png, metadata={"Software": None}, pil_kwargs={"optimize": True})
-        vector.FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
-    return {"sunburst.png": png.getvalue(), "sunburst.svg": svg.getvalue()}
-
-
-def _draw(figure: Any, analysis: "Analysis", producers: list[str]) -> None:
+    figure = Figure(figsize=(_PANEL * len(producers), _PANEL + _FOOT), dpi=160)
     both = {producer: rings(analysis.shown(producer)) for producer in producers}
     paint = colours([[wedge.word for wedge in verbs] for verbs, _ in both.values()])
     height = _PANEL / (_PANEL + _FOOT)
@@ -70,6 +55,7 @@ def _draw(figure: Any, analysis: "Analysis", producers: list[str]) -> None:
     figure.text(
         0.5, 0.16 / (_PANEL + _FOOT), _note(analysis, producers), ha="center", va="bottom", fontsize=7.5, color=_INK
     )
+    return figure
 
 
 def _wedge(panel: Any, wedge: Wedge, radii: tuple[float, float], colour: Any) -> None:
@@ -104,14 +90,18 @@ def _fitted(word: str, room: tuple[float, float], angle: float) -> tuple[float, 
     """
     inner, outer = room
     size = _LARGEST
+    if len(word) > _LETTERS:
+        word = f"{word[: _LETTERS - 1]}…"
+    em = _em(word)
     while size >= _SMALLEST:
-        wide = size * _em(word)
+        wide = size * em
         for middle in ((inner + outer) / 2, outer - wide / 2):
             narrowest = 2 * (middle - wide / 2) * math.tan(min(angle, 1.5) / 2)
             if wide <= outer - inner and narrowest >= 1.15 * size:
                 return size, word, middle
         if wide > outer - inner and size <= 6 and len(word) > 4:
             word = f"{word.rstrip('…')[:-1]}…"
+            em = _em(word)
         else:
             size -= 0.25
     return 0.0, word, 0.0

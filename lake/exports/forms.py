@@ -55,7 +55,8 @@ def export_release(lake: Lake, label: str, form: str, folder: Path, *, own_use: 
 
 def _json(lake: Lake, release: Release, form: str, folder: Path) -> ExportCounts:
     query, given = record_query(release, bare_lcs=form == "llava-json")
-    query = f"SELECT * FROM ({query}) WHERE record IS NOT NULL" if release.kind == "images" else query
+    if release.kind == "images":  # not "record IS NOT NULL", for which the database would make each record twice
+        query = f"SELECT position, ordinal, record FROM ({query}) WHERE captioned"
     path = folder / f"{release.name}-{release.version}.json"
     table = "release_items" if release.kind == "sft" else "release_captions"
     listed = (
@@ -66,7 +67,7 @@ def _json(lake: Lake, release: Release, form: str, folder: Path) -> ExportCounts
 
 
 def record_query(release: Release, *, bare_lcs: bool = False) -> tuple[str, dict[str, Any]]:
-    """SQL for (position, ordinal, path, record) of a release's rows, and its parameters. Of images, a row a caption.
+    """SQL for (position, ordinal, path, record) of a release's rows, and its parameters. Of images, a row a caption (and ``captioned``).
 
     ``bare_lcs``: pictures of LCS by the paths of LLaVA's own list, ``00453/004539375.jpg``.
     """

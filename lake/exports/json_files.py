@@ -16,11 +16,14 @@ from captionlake.lake.exports.ahead import ahead
 from captionlake.lake.exports.ordered import ROWS_PER_RANGE, in_order
 from captionlake.lake.lake import Lake
 from captionlake.lake.progress import progress
-from captionlake.lake.sft.importing import MEMORY
 from captionlake.lake.sft.origins import ROW_OF, count_of, list_origins, of_origin
 from captionlake.lake.sft.record import MARK
 
 _BATCH = 8192  # rows that the database hands over at once
+_MEMORY = 512 * 2**20  # bytes that the database may take, and more for each row:
+_PER_ROW = (
+    300  # bytes: its ids, its path and its place in the tables by which captions find their rows, and room beside them
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,9 @@ def export_origin(lake: Lake, origin: str, path: Path) -> Written:
 def write_json(
     lake: Lake, query: str, given: dict[str, Any], path: Path, rows: int | None = None, *, listed: str | None = None
 ) -> Written:
-    """Write the texts of ``query`` (position, perhaps ordinal, record) as a list. ``rows``: how many there must be, where that is known.
+    """Write the texts of ``query`` (position, perhaps ordinal, record) as a list. A record ends with a comma and a line feed.
 
-    ``listed``: a cheaper query for the positions alone, where there is one.
+    ``rows``: how many there must be, where that is known. ``listed``: a cheaper query for the positions alone, where there is one.
 
     Raises where a text or a row is lacking, and leaves no file then.
     """
@@ -88,11 +91,11 @@ def ranges_of(lake: Lake, query: str, given: dict[str, Any] | None) -> dict[int,
 def ordered_rows(
     lake: Lake, query: str, given: dict[str, Any], ranges: dict[int, int] | None = None
 ) -> Iterator[pa.Table]:
-    """The rows of a query in order of its column ``position``, in bounded memory. Text column ``record`` gets a comma and a line feed."""
-    with lake.staging("export") as staging, lake.memory_limit(MEMORY):
-        ranges = ranges_of(lake, query, given) if ranges is None else ranges
-        text = f"SELECT * REPLACE (record || e',\\n' AS record) FROM ({query})"
-        reader = lake.connection.cursor().execute(text, given).to_arrow_reader(_BATCH)
+    """The rows of a query in order of its column ``position``, in memory that grows with their number but not with their texts."""
+    ranges = ranges_of(lake, query, given) if ranges is None else ranges
+    memory = _MEMORY + _PER_ROW * sum(ranges.values())
+    with lake.staging("export") as staging, lake.memory_limit(memory), lake.joins_as_written():
+        reader = lake.connection.cursor().execute(query, given).to_arrow_reader(_BATCH)
         yield from in_order(ahead(reader), ranges, staging)
 
 
@@ -112,4 +115,5 @@ def _write(file: BinaryIO, texts: pa.ChunkedArray, *, last: bool) -> None:
         file.write(b"\n")
 
 
-RECORD = f"""replace(record::VARCHAR, '{MARK}', '"conversations":' || turns::VARCHAR)"""  # SQL over ``conversations``
+# SQL over ``conversations``: the row, a comma and a line feed, put to the short part, as the whole would have to be copied.
+RECORD = f"""replace(record::VARCHAR || e',\\n', '{MARK}', '"conversations":' || turns::VARCHAR)"""

@@ -26,8 +26,6 @@ WANTED = "a list of id, image and conversations, such as llava_v1_5_mix665k.json
 MEMORY = 256 * 2**20  # bytes that the database may take while conversations are written or read
 _ROWS_PER_FILE = 10_000
 _ROWS_PER_COMMIT = 20_000
-_ROW_GROUP = "parquet_row_group_size"
-_ROWS_PER_GROUP = 8192
 _TOLD = 100  # bad rows that are named
 
 _ROWS = pa.schema(
@@ -72,7 +70,6 @@ def import_conversations(lake: Lake, path: Path) -> ImportCounts:
     """
     started = time.monotonic()
     counts = ImportCounts(path.name)
-    _small_row_groups(lake)
     with lake.staging("conversations") as staging, lake.memory_limit(MEMORY):
         listed = _stage(path, staging, counts)
         _check_same(lake, path, listed)
@@ -104,15 +101,6 @@ def is_imported(lake: Lake, path: Path) -> bool:
         [path.name],
     )
     return bool(row) and row[0] == (file_sha256(path), count_of(lake, path.name))
-
-
-def _small_row_groups(lake: Lake) -> None:
-    """Conversations are long, and their readers hold a row group of each file at a time."""
-    if not [
-        row for row in lake.rows("FROM lake.options()") if row[0] == _ROW_GROUP and row[-1] == "main.conversations"
-    ]:
-        query = f"CALL lake.set_option('{_ROW_GROUP}', {_ROWS_PER_GROUP}, table_name => 'conversations')"
-        lake.commit(lambda connection: connection.execute(query).fetchall())
 
 
 def _stage(path: Path, staging: Path, counts: ImportCounts) -> str:

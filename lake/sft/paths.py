@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from importlib.resources import files
 
-from captionlake.lake.sources.sharegpt4v import place_of
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -22,6 +20,8 @@ def place_of_path(path: str) -> Place | None:
     >>> place_of_path("gqa/images/2354786.jpg")
     Place(collection='gqa', subset=None, key='2354786.jpg', stem='2354786')
     """
+    from captionlake.lake.sources.sharegpt4v import place_of  # which loads Polars: the exports do without
+
     known = place_of(path)
     if known is None:
         collection, _, rest = path.partition("/")

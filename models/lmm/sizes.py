@@ -3,6 +3,7 @@
 | size | vision tower | language model | for |
 |---|---|---|---|
 | ``tiny`` | 4 blocks, width 32, 32 pixels | 2 blocks, width 32 | tests: it learns nothing |
+| ``small`` | 5 blocks, width 128, 64 pixels | 3 blocks, width 128 | drawn scenes, from nothing, on a processor |
 | ``smollm2`` | CLIP ViT-B/16 at 224 pixels | SmolLM2-135M | trials on one small GPU |
 | ``7b`` | CLIP ViT-L/14 at 336 pixels | Vicuna-7B v1.5 | LLaVA-1.5-7B and ShareGPT4V-7B |
 """
@@ -15,6 +16,10 @@ _VISION: dict[str, dict[str, Any]] = {
     "tiny": {
         "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 2,
         "image_size": 32, "patch_size": 8,
+    },
+    "small": {
+        "hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 5, "num_attention_heads": 4,
+        "image_size": 64, "patch_size": 8, "initializer_range": 0.09,
     },
     "smollm2": {
         "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
@@ -30,6 +35,10 @@ _TEXT: dict[str, dict[str, Any]] = {
     "tiny": {
         "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 512,
     },
+    "small": {
+        "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 2048,
+        "initializer_range": 0.09,
+    },
     "smollm2": {
         "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
         "num_key_value_heads": 3, "vocab_size": 49216, "max_position_embeddings": 8192, "rms_norm_eps": 1e-5,
@@ -40,7 +49,7 @@ _TEXT: dict[str, dict[str, Any]] = {
         "vocab_size": 32064, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
     },
 }  # fmt: skip
-_IMAGE_TOKEN = {"tiny": 511, "smollm2": 49152, "7b": 32000}
+_IMAGE_TOKEN = {"tiny": 511, "small": 2047, "smollm2": 49152, "7b": 32000}
 
 
 def config_of(size: str) -> Any:

@@ -9,11 +9,13 @@ from captionlake.errors import CaptionlakeError
 
 
 def load_tower(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    """(vision model, image processor) from a folder or the Hub; of a whole CLIP or SigLIP its vision half."""
+    """(vision model, image processor) from a folder or the Hub; of a whole CLIP or SigLIP its vision half, of a LLaVA its tower."""
     from transformers import AutoConfig, CLIPImageProcessor, CLIPVisionModel, SiglipImageProcessor, SiglipVisionModel
 
     config = _opened(name, AutoConfig.from_pretrained, name)
     kind = config.model_type
+    if kind == "llava":
+        return _tower_of_llava(name, dtype)
     if kind in ("clip", "clip_vision_model"):
         loaded, pictures = CLIPVisionModel, CLIPImageProcessor
         vision = getattr(config, "vision_config", config)
@@ -22,12 +24,19 @@ def load_tower(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
         vision = getattr(config, "vision_config", config)
         vision.vision_use_head = False  # the pooling head is not read
     else:
-        raise CaptionlakeError(f"{name} is a {kind}: the vision tower must be a CLIP or a SigLIP")
+        raise CaptionlakeError(f"{name} is a {kind}: the vision tower must be a CLIP or a SigLIP, or that of a LLaVA")
     tower = load_part(name, loaded, config=vision, dtype=dtype)
     try:
         return tower, pictures.from_pretrained(name)
     except OSError:  # a folder of weights alone: the means and deviations are the class's own
         return tower, pictures()
+
+
+def _tower_of_llava(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    from transformers import AutoImageProcessor, LlavaForConditionalGeneration
+
+    tower = load_part(name, LlavaForConditionalGeneration, dtype=dtype).model.vision_tower
+    return tower, _opened(name, AutoImageProcessor.from_pretrained, name)
 
 
 def load_language(name: str, dtype: torch.dtype) -> tuple[Any, Any]:

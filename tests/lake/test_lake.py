@@ -9,7 +9,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from captionlake.errors import CaptionlakeError
@@ -279,3 +281,46 @@ def test_a_lake_made_before_a_table_came_to_be_gets_it_on_opening(lake: Lake) ->
         snapshot = opened.snapshot()
     with Lake.open(lake.path) as again:
         assert again.snapshot() == snapshot
+
+
+def test_long_texts_lie_in_small_row_groups_also_in_a_lake_of_before(lake: Lake) -> None:
+    """A reader holds a row group of each file: of DuckDB's own 122,880 captions, 100 MB."""
+    lake.commit(lambda c: c.execute("DELETE FROM __ducklake_metadata_lake.ducklake_metadata WHERE scope = 'table'"))
+    lake.close()
+    fill = """INSERT INTO captions BY NAME SELECT i::VARCHAR AS caption_id, 'a' AS image_id, 'teacher' AS kind, 'made' AS producer,
+        'text' AS "text", 4 AS chars, 1 AS words, now() AS created_at FROM range(9000) t(i)"""
+    with Lake.open(lake.path) as opened:
+        opened.commit(lambda c: c.execute(fill))
+    (file,) = (lake.path / "data/main/captions").glob("*.parquet")
+    metadata = pq.ParquetFile(file).metadata
+    assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [8192, 808]
+
+
+def test_settings_last_as_long_as_they_are_asked_for(lake: Lake) -> None:
+    asked = "SELECT current_setting('memory_limit'), current_setting('disabled_optimizers')"
+    before = lake.rows(asked)
+    with pytest.raises(ValueError, match="stop"), lake.memory_limit(2**28), lake.joins_as_written():
+        assert lake.rows(asked) != before
+        assert lake.connection.cursor().execute(asked).fetchall() == lake.rows(
+            asked
+        )  # readers have a cursor of their own
+        raise ValueError("stop")
+    assert lake.rows(asked) == before
+
+
+def test_nothing_unsigned_loads_though_signatures_are_checked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forged = tmp_path / "forged.duckdb_extension"
+    content = bytearray(catalog.extension_path("ducklake").read_bytes())
+    content[4096] ^= 1
+    forged.write_bytes(content)
+    for _ in range(2):  # a process has the signatures checked for its first connection, and not for its second
+        with catalog.connect() as connection:
+            with pytest.raises(duckdb.Error, match="allow_unsigned_extensions"):
+                connection.execute("SET allow_unsigned_extensions = true")
+            with pytest.raises(duckdb.Error, match="signature"):
+                connection.execute(f"LOAD {catalog.quote(str(forged))}")
+    monkeypatch.setattr(catalog, "extension_path", lambda name: forged)
+    with pytest.raises(duckdb.Error, match="signature"):
+        catalog.connect()

@@ -5,6 +5,7 @@ import string
 from itertools import pairwise
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from captionlake.curation.flags.personal_data import is_card, is_iban, masked
 from captionlake.curation.flags.repetition import repetition
 from captionlake.curation.flags.review_page import WEIGHTS
 from captionlake.curation.flags.text import quotations, sentences, unquoted
+from captionlake.lake.sources.word_counts import word_counts
 
 CONFIG = FlagConfig()
 WORDS = st.text(string.ascii_lowercase, min_size=1, max_size=12)
@@ -171,6 +173,12 @@ def test_kinds_that_need_no_length_and_no_full_stop() -> None:
     assert flags(text, *both, kind="teacher", collection="coco") == {"too_short", "cut_off"}
     for kind in ("human", "alt", "truncated"):
         assert flags(text, *both, kind=kind, collection="coco") == set()
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=600))
+def test_a_short_texts_words_are_those_of_the_column_words(text: str) -> None:
+    found = check(Caption(text=text, kind="teacher"), FlagConfig(minimum_else=1000), (Flag.TOO_SHORT,))
+    assert [each.detail for each in found] == [f"{word_counts(pl.Series([text]))[0]} words, any wants 1000"]
 
 
 def test_minimum_words_of_a_collection() -> None:

@@ -18,7 +18,7 @@ from captionlake.cli import captionlake
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.exports import ordered
-from captionlake.lake.exports.forms import QUESTION, export_release
+from captionlake.lake.exports.forms import QUESTION, export_release, record_query
 from captionlake.lake.ingest import ingest
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.release_config import ReleaseConfig
@@ -209,6 +209,27 @@ def test_json_of_images_is_of_the_released_form(images: Lake, tmp_path: Path, fo
         ],
     }
     assert import_conversations(images, tmp_path / "out/tiles-1.0.0.json").in_lake == 11
+
+
+@pytest.mark.parametrize(("label", "texts"), [("tiles@1.0.0", "captions"), ("mix@1.0.0", "conversations")])
+def test_an_export_holds_no_texts(images: Lake, label: str, texts: str) -> None:
+    """In each join, the side that is held (the right one) is that without the texts."""
+    create_sft_release(images, sft_draft(images))
+    query, parameters = record_query(find_release(images, label))
+    with images.joins_as_written():
+        plan = json.loads(images.rows(f"EXPLAIN (FORMAT json) {query}", parameters)[0][1])
+    pending, read = list(plan), 0
+    held: list[dict[str, Any]] = []
+    while pending:
+        node = pending.pop()
+        read += _scans(node, texts) and not node["children"]
+        pending += node["children"]
+        held += node["children"][1:] if "JOIN" in node["name"] else []
+    assert held and read and not any(_scans(node, texts) for node in held)
+
+
+def _scans(node: dict[str, Any], table: str) -> bool:
+    return node["extra_info"].get("Table") == table or any(_scans(child, table) for child in node["children"])
 
 
 def test_a_failed_export_leaves_nothing(sft: Lake, tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ def test_a_lmm_of_a_tower_and_a_language_model(
     processor.save_pretrained(tmp_path)
     loaded = AutoModelForImageTextToText.from_pretrained(tmp_path)
     assert type(loaded) is LlavaForConditionalGeneration and _same(model.state_dict(), loaded.state_dict())
+    of_llava, _ = build_lmm(vision=str(tmp_path), language=str(words))
+    assert _same(of_llava.model.vision_tower.state_dict(), own)
     again = AutoProcessor.from_pretrained(tmp_path)
     assert image_tokens(again) == 16
     asked = [{"type": "image", "image": photograph}, {"type": "text", "text": "What is it?"}]
