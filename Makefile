@@ -43,6 +43,8 @@ benchmarks: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/join.py --curve
 	$(BIN)/python benchmarks/teacher.py --requests 1000
 	$(BIN)/python benchmarks/analysis.py
+	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/train_plan.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"captionlake needs Python 3.11 or 3.12, this is {v[0]}.{v[1]}: run  make PYTHON=python3.12 $(MAKECMDGOALS)")'

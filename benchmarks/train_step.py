@@ -3,11 +3,11 @@
     python benchmarks/train_step.py                       # a captioner of random weights of the size "small", on the processor or the GPU
     python benchmarks/train_step.py --size base --batch 32 --steps 40
 
-Ours is transformers' Trainer with the release's samples (read, decoded and tokenized by one worker), our order, log, guard against losses
-that are no numbers, and clipping. The bare step of a twin model has its batch ready in memory, clips, and steps with torch's fused AdamW. They
-take turns step by step, so that what else the machine does meets both; the worker reads on meanwhile, so that a loader which is too slow
-for the model would not show (benchmarks/loader.py measures it). Medians of
-the steps, by the clock and by this process's computing, which on a processor tells more where other work shares the cores. Pictures are crops of photographs, captions are made up.
+Ours is transformers' Trainer with the release's samples (read, decoded and tokenized by one worker), our order, log, guard against
+losses that are no numbers, and clipping. The bare step of a twin model has its batch ready in memory, clips, and steps with torch's fused
+AdamW. They take turns step by step, so that what else the machine does meets both; the worker reads on meanwhile, so that a loader which is
+too slow for the model would not show (benchmarks/loader.py measures it). Medians of the steps, by the clock and by this process's
+computing, which on a processor tells more where other work shares the cores. Pictures are crops of photographs, captions are made up.
 """
 
 import argparse

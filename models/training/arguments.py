@@ -52,7 +52,7 @@ def arguments(job: TrainJob, model: Any, placement: Placement, *, processes: int
             "fsdp = true shards over several processes and this is one: start with  torchrun --nproc_per_node GPUS -m captionlake "
             f"train {job.stage} {job.path.name}, or leave fsdp out"
         )
-    return TrainingArguments(
+    made = TrainingArguments(
         output_dir=str(job.output / STEPS),
         per_device_train_batch_size=train.per_device,
         gradient_accumulation_steps=accumulation(train, processes),
@@ -82,6 +82,8 @@ def arguments(job: TrainJob, model: Any, placement: Placement, *, processes: int
         fsdp=True if train.fsdp else None,
         fsdp_config=_fsdp(model, checkpointing=train.gradient_checkpointing) if train.fsdp else None,
     )
+    made._n_gpu = min(1, made.n_gpu)  # several need torchrun: in one process the Trainer would use DataParallel
+    return made
 
 
 def _fsdp(model: Any, *, checkpointing: bool) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 T tokens of a sample in a part, W its width, L its blocks, P its weights that are multiplied with every token.
 
-Operations, a multiplication and an addition each: forward 2 P T, and 4 L T^2 W for attention; backward as much again for the gradients
-of what goes through (from the first trained weight on), and as much again for those of trained weights (Kaplan et al. 2020,
-arXiv 2001.08361, section 2.1: 6 N a token in all where everything is trained). Gradient checkpointing repeats the forward of what gradients go through.
+Operations, a multiplication and an addition each: forward 2 P T, and 4 L T^2 W for attention. Backward takes as much again for the
+gradients of what goes through (from the first trained weight on), and as much again for those of trained weights: 6 P T in all where
+everything is trained (Kaplan et al. 2020, arXiv 2001.08361, section 2.1). Gradient checkpointing repeats the forward of the blocks that
+gradients go through.
 
 Bytes: weights, gradients and AdamW's two moments in fp32 (4 + 4 + 8 a trained weight; Rajbhandari et al. 2020, arXiv 1910.02054);
 activations of a block 34 T W a sample in 16 bits, its attention without the T^2 matrix (Korthikanti et al. 2022, arXiv 2205.05198,
@@ -81,7 +82,7 @@ def shapes_of(model: Any, *, text_tokens: float) -> list[Shape]:
             flows=1.0,
             learns=float(trained_head),
             vocabulary=text.vocab_size,
-        )  # fmt: skip
+        )
     )
     return shapes
 

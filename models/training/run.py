@@ -38,7 +38,6 @@ from captionlake.placement import Placement
 
 log = logging.getLogger(__name__)
 
-SKIPS = "skipped.jsonl"
 _PACKAGES = ("captionlake", "torch", "transformers", "accelerate")
 
 
@@ -80,19 +79,18 @@ def train(job: TrainJob, *, restart: bool = False) -> TrainReport:
 
     transformers.logging.disable_progress_bar()  # of loading and saving; training has its own
     set_seed(job.train.seed)
-    model, processor = start(job, data)
-    if job.lora is not None:
-        add_lora(model, job.lora)
-        if placement.precision == "bf16":
-            _halve_frozen(model)
-    record = new_record(job, data, steps)
-    config = copy.deepcopy(model.config)
-    model.config.text_config.use_cache = False  # of keys and values, which only generation reads again
-    trainer, telling = make_trainer(job, data, model, processor, record, placement)
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    count = (trained, sum(parameter.numel() for parameter in model.parameters()))
-    began = time.monotonic()
     with _out_of_memory(job, process.num_processes), _of_workers():
+        model, processor = start(job, data)
+        if job.lora is not None:
+            add_lora(model, job.lora)
+            if placement.precision == "bf16":
+                _halve_frozen(model)
+        record = new_record(job, data, steps)
+        config = copy.deepcopy(model.config)
+        model.config.text_config.use_cache = False  # of keys and values, which only generation reads again
+        count = _count(model)
+        trainer, telling = make_trainer(job, data, model, processor, record, placement)
+        began = time.monotonic()
         try:
             trainer.train(resume_from_checkpoint=None if state is None else str(state))
         finally:
@@ -125,7 +123,7 @@ def make_trainer(
         vision_lr=job.model.vision_lr,
         model=model,
         args=arguments(job, model, placement, processes=PartialState().num_processes, steps=record.steps),
-        train_dataset=ReleaseDataset(data, prepare, SkipLog(job.output / SKIPS)),
+        train_dataset=ReleaseDataset(data, prepare, SkipLog(job.output / states.SKIPS)),
         data_collator=Collator(processor, always_picture=not data.modalities().all(), positions=True),
         callbacks=[telling, Keeping(job, processor, record)],
     )
@@ -133,7 +131,6 @@ def make_trainer(
         raise CaptionlakeError("fsdp = true shards over GPUs, and none is found: leave it out")
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
-    trainer.args._n_gpu = min(1, trainer.args.n_gpu)  # several GPUs need torchrun; DataParallel is not used
     return trainer, telling
 
 
@@ -181,9 +178,15 @@ def _report(
         trained=count[0],
         parameters=count[1],
         loss=(lines[0].loss, lines[-1].loss) if lines else None,
-        skipped=dict(SkipLog(job.output / SKIPS).counts()),
+        skipped=dict(SkipLog(job.output / states.SKIPS).counts()),
         new=new,
     )
+
+
+def _count(model: Any) -> tuple[int, int]:
+    """Parameters that are trained, and all."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes)
 
 
 def _warn(placement: Placement, process: PartialState) -> None:

@@ -10,16 +10,19 @@ from captionlake.models.checkpoint import RECORD, CheckpointRecord, read_record,
 from captionlake.models.training.job import TrainJob
 
 STEPS = "steps"
+SKIPS = "skipped.jsonl"
+_MODEL = "config.json"
 _STATE = re.compile(r"checkpoint-(\d+)")
 
 
 def newest_state(job: TrainJob, content_sha256: str) -> Path | None:
     """The last whole state of this run. Raises where the folder holds another run: nothing of it is overwritten."""
-    finished = read_record(job.output)
     states = whole_states(job.output)
-    record = finished or (read_record(states[-1]) if states else None)
+    record = finished(job) or (read_record(states[-1]) if states else None)
     if record is not None:
         _check_same(job, record, content_sha256)
+    elif (job.output / _MODEL).exists():
+        raise CaptionlakeError(f"{job.output} holds a checkpoint that was not trained here: name another `output`")
     return states[-1] if states else None
 
 
@@ -54,7 +57,8 @@ def drop_old(output: Path, keep: int) -> None:
 
 def restart(job: TrainJob) -> None:
     """Forget an earlier run in this folder: its states, its log, and that it had an end."""
-    (job.output / RECORD).unlink(missing_ok=True)
+    for name in (RECORD, _MODEL, SKIPS):
+        (job.output / name).unlink(missing_ok=True)
     shutil.rmtree(job.output / STEPS, ignore_errors=True)
 
 

@@ -17,11 +17,11 @@ Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 class TrainConfig:
     """``output``: the folder of the checkpoint; its last part is the checkpoint's name.
 
-    ``batch_size`` samples make a step, over all GPUs and accumulated; ``per_device`` of them are computed at once on each. The last step of an
-    epoch is filled up from the epoch's beginning. ``warmup_ratio``: the share of steps in which the rate rises to ``lr``.
-    ``precision`` "auto": bf16 where the GPU computes in it. ``max_grad_norm`` 0: gradients are not clipped.
-    ``group`` "modality_length": a step takes samples of one modality and about one length. ``save_every`` steps a state to go on
-    from is saved, the newest ``keep`` are kept. ``workers``: processes that read and decode, on each GPU.
+    ``batch_size`` samples make a step, over all GPUs and accumulated; ``per_device`` of them are computed at once on each. The last step
+    of an epoch is filled up from the epoch's beginning. ``warmup_ratio``: the share of steps in which the rate rises to ``lr``.
+    ``precision`` "auto": bf16 where the GPU computes in it. ``max_grad_norm`` 0: gradients are not clipped. ``group``
+    "modality_length": a step takes samples of one modality and about one length. Every ``save_every`` steps a state to go on from is
+    saved, the newest ``keep`` are kept. ``workers``: processes that read and decode, on each GPU.
     """
 
     output: Name
@@ -63,8 +63,11 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
 class LoraConfig:
-    """The language model's layers ``targets`` (ends of their names) learn differences of ``rank``, times ``alpha`` / ``rank``; other
-    trained parts learn whole. ``merge``: what is learned is added to the weights that are saved; else it lies in ``adapter/`` beside them."""
+    """The language model's layers ``targets`` (ends of their names) learn differences of ``rank``, times ``alpha`` / ``rank``.
+
+    Other trained parts learn whole. ``merge``: what is learned is added to the weights that are saved; else it lies in ``adapter/``
+    beside them.
+    """
 
     rank: Count = 16
     alpha: Count = 32

@@ -16,5 +16,5 @@ def _as_of_gpus(self: PartialState, *args: Any, **kwargs: Any) -> None:
         self.distributed_type = DistributedType.MULTI_GPU
 
 
-PartialState.__init__ = _as_of_gpus  # type: ignore[method-assign]
+PartialState.__init__ = _as_of_gpus
 main()

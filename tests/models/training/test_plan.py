@@ -22,7 +22,7 @@ from captionlake.train_recipe import load_train_recipe
 
 Recipe = Callable[..., Path]
 RECIPES = Path(__file__).parents[3] / "recipes"
-A100 = {"gpus": 16, "gpu": "a100-80g", "utilisation": 0.25}
+A100: dict[str, Any] = {"gpus": 16, "gpu": "a100-80g", "utilisation": 0.25}
 
 
 @pytest.mark.parametrize("lora", [None, {"rank": 4}])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_the_papers(stage: Stage, samples: int, batch_size: int, steps: int, tra
         ({"lora": {"targets": []}}, "`targets` in [lora]"),
     ],
 )
-def test_what_is_wrong(changes: dict, problem: str, recipe: Callable[..., Path]) -> None:
+def test_what_is_wrong(changes: dict[str, Any], problem: str, recipe: Callable[..., Path]) -> None:
     with pytest.raises(RecipeError) as error:
         load_train_recipe(recipe(**changes), "pretrain")
     assert len(error.value.problems) == 1, error.value.problems
