@@ -1,8 +1,9 @@
 """What ``make scenes`` runs: a captioner and an LMM trained from drawn scenes, tried on scenes they never saw.
 
-    python recipes/scenes/run.py [--only captioner|lmm]
+    python recipes/scenes/learn.py [--only captioner|lmm]
 
-All weights that begin random are small; SmolLM2-135M is as its package has it. What is there already is kept: delete build/scenes to begin anew.
+All weights that begin random are small; SmolLM2-135M is as its package has it. What is there already is kept: delete build/scenes to
+begin anew.
 """
 
 import argparse
@@ -71,7 +72,9 @@ def train_captioner() -> None:
     captionlake("run", recipe("captioned.toml"))
     with Lake.open(LAKE) as lake:
         pairs = lake.rows(TRUE_AND_SAID)
-    say(f"\nHeld-out scenes: {len(pairs):,}. What their captions say of what was drawn, and what always saying the commonest value would:\n")
+    say(
+        f"\n{len(pairs):,} held-out scenes: how much of what was drawn their captions say; chance: always the commonest value\n"
+    )
     say("\n".join(score(pairs).lines()))
     say("\nThe first five, what was drawn and what the captioner says:")
     for truth, said in pairs[:5]:
@@ -109,11 +112,11 @@ def right(question: dict[str, str], answer: str) -> bool:
 
 def answers(name: str) -> list[str]:
     """A checkpoint's answers to the questions, in their order."""
+    from captionlake.lake.pictures import open_rgb
     from captionlake.models.evaluation.answering import Question
     from captionlake.models.evaluation.checkpoint_answers import CheckpointAnswers
     from captionlake.models.lmm import use_template
     from captionlake.models.running import Checkpoint, CheckpointFolder
-    from captionlake.lake.pictures import open_rgb
 
     checkpoint = Checkpoint.load(CheckpointFolder.find(str(BUILD / name)))
     use_template(checkpoint.model, checkpoint.processor, "vicuna_v1")  # the first stage's own template asks nothing
