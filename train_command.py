@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("stage", type=click.Choice(STAGES))
 @click.argument("recipe", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--plan", "planned", is_flag=True, help="Only tell parameters, steps, memory and hours; no weights are loaded.")
+@click.option(
+    "--plan", "planned", is_flag=True, help="Only tell parameters, steps, memory and hours; no weights are loaded."
+)
 @click.option("--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="With --plan: GPUs to train on.")
-@click.option("--gpu", type=click.Choice(tuple(GPUS)), default="h100", show_default=True, help="With --plan: their kind.")
+@click.option(
+    "--gpu", type=click.Choice(tuple(GPUS)), default="h100", show_default=True, help="With --plan: their kind."
+)
 @click.option(
     "--utilisation",
     type=click.FloatRange(min=0, max=1, min_open=True),

@@ -42,13 +42,14 @@ def load_train_recipe(path: Path, stage: Stage) -> TrainJob:
         raise RecipeError(path, check.problems())
     model: ModelConfig = found["model"]
     train: TrainConfig = found["train"]
+    located: dict[str, Any] = {key: _place(path.parent, getattr(model, key)) for key in _PLACES}
     return TrainJob(
         stage=stage,
         path=path,
         text=text,
         lake=absolute(path.parent, found["lake"]),
         data=found["data"],
-        model=replace(model, **{key: _place(path.parent, getattr(model, key)) for key in _PLACES}),
+        model=replace(model, **located),
         train=replace(train, output=str(absolute(path.parent, train.output))),
         lora=found.get("lora"),
     )
@@ -58,8 +59,8 @@ def _check_stage(check: Check, stage: Stage) -> None:
     """Settings that the stage's model has not."""
     table = check.data.get("model")
     other = _OF_LMM if stage == "captioner" else _OF_CAPTIONER
-    for key in other if isinstance(table, dict) else ():
-        if key in table:
+    for key in other:
+        if isinstance(table, dict) and key in table:
             check.add(("model", key), f"`{key}` in [model]: no setting of train {stage}, leave it out")
 
 

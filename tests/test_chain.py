@@ -84,7 +84,9 @@ def lay_out(folder: Path, photographs: dict[str, Image.Image]) -> None:
             lines.append(f'{name}{side}.jpg,"{SAID[name]}"')
         question, answer = (DETAIL, "A picture.") if len(rows) < 3 else ("What is it?", name)
         turns = [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": answer}]
-        place = "coco/train2017" if question == DETAIL else "coco"  # there LLaVA's detailed captions are, which are taken out
+        place = (
+            "coco/train2017" if question == DETAIL else "coco"
+        )  # there LLaVA's detailed captions are, which are taken out
         rows.append({"id": name, "image": f"{place}/{name}.jpg", "conversations": turns})
     for number in range(4):
         turns = [{"from": "human", "value": "Say a number."}, {"from": "gpt", "value": str(number)}]
@@ -109,11 +111,16 @@ def test_teacher_captioner_captions_pretraining_tuning_evaluation(
     made["sft"] = run("train", "sft", "sft.toml")
 
     with Lake.open(tmp_path / "lake") as lake:
-        contents = {f"{name}@{version}": content for name, version, content in lake.rows("SELECT name, version, content_sha256 FROM releases")}
+        contents = {
+            f"{name}@{version}": content
+            for name, version, content in lake.rows("SELECT name, version, content_sha256 FROM releases")
+        }
         written = lake.rows(
             "SELECT DISTINCT producer, producer_revision FROM release_captions JOIN captions USING (caption_id) WHERE name = 'pt'"
         )
-        told = lake.rows("SELECT count(*) FROM release_captions JOIN captions USING (caption_id) WHERE name = 'teacher' AND producer = 'source'")
+        told = lake.rows(
+            "SELECT count(*) FROM release_captions JOIN captions USING (caption_id) WHERE name = 'teacher' AND producer = 'source'"
+        )
         put_in = lake.value(
             "SELECT count(*) FROM release_items JOIN conversations USING (conversation_id) WHERE name = 'mix' AND caption_id IS NOT NULL"
         )
@@ -131,5 +138,8 @@ def test_teacher_captioner_captions_pretraining_tuning_evaluation(
 
     pictures = {name: (tmp_path / "photographs" / f"{name}.jpg").read_bytes() for name in photographs}
     official.mme(tmp_path / "MME", pictures)
-    scored = run("eval", "checkpoints/sft", "--benchmark", "mme=MME", "--device", "cpu", "--precision", "fp32")
-    assert "mme" in json.dumps(scored)
+    results = tmp_path / "results.json"
+    run("eval", "checkpoints/sft", "--benchmark", "mme=MME", "--device", "cpu", "--precision", "fp32", "-o", results)
+    found = json.loads(results.read_text())
+    assert found["weights_sha256"] == weights_sha256(tmp_path / "checkpoints" / "sft")
+    assert found["record"]["release"] == "mix@1.0.0" and "mme" in json.dumps(found)

@@ -89,7 +89,10 @@ def _fsdp(model: Any, *, checkpointing: bool) -> dict[str, Any]:
     from transformers import PreTrainedModel
 
     blocks = {
-        name for module in model.modules() if isinstance(module, PreTrainedModel) for name in module._no_split_modules or ()
+        name
+        for module in model.modules()
+        if isinstance(module, PreTrainedModel)
+        for name in module._no_split_modules or ()
     }
     there = {type(module).__name__ for module in model.modules()}
     return {

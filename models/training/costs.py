@@ -73,8 +73,14 @@ def shapes_of(model: Any, *, text_tokens: float) -> list[Shape]:
     trained_head = any(p.requires_grad for p in head.values())
     shapes.append(
         Shape(
-            name="head", tokens=pictures + text_tokens, weights=text.vocab_size * text.hidden_size, width=text.hidden_size,
-            blocks=0, flows=1.0, learns=float(trained_head), vocabulary=text.vocab_size,
+            name="head",
+            tokens=pictures + text_tokens,
+            weights=text.vocab_size * text.hidden_size,
+            width=text.hidden_size,
+            blocks=0,
+            flows=1.0,
+            learns=float(trained_head),
+            vocabulary=text.vocab_size,
         )  # fmt: skip
     )
     return shapes
@@ -108,7 +114,9 @@ def memory(job: TrainJob, shapes: list[Shape], model: Any, *, gpus: int) -> dict
     for shape in shapes:
         one = shape.tokens * shape.width * at_once
         through = shape.flows * shape.blocks
-        kept += one * ((_INPUT * through + _BLOCK * bool(through)) if train.gradient_checkpointing else _BLOCK * through)
+        kept += one * (
+            (_INPUT * through + _BLOCK * bool(through)) if train.gradient_checkpointing else _BLOCK * through
+        )
     head = blocks["head"]
     return {
         "weights": (4.0 * full + 2.0 * halved) / shards,

@@ -24,7 +24,12 @@ def draw_loss(lines: Sequence[LogLine], title: str, folder: Path) -> None:
     vector: Any = require("matplotlib.backends.backend_svg", extra="train")
     from matplotlib.figure import Figure
 
-    style = {"svg.hashsalt": "captionlake", "svg.fonttype": "path", "font.family": "DejaVu Sans", "text.parse_math": False}
+    style = {
+        "svg.hashsalt": "captionlake",
+        "svg.fonttype": "path",
+        "font.family": "DejaVu Sans",
+        "text.parse_math": False,
+    }
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(8, 4.6), layout="constrained", dpi=130)
         _draw(figure, lines, title)

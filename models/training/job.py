@@ -64,7 +64,7 @@ class TrainJob:
 
     def hyper(self) -> dict[str, Any]:
         """All settings, what the stage adds among them, as JSON has them; of folders the names, as they can move."""
-        tables = {name: asdict(getattr(self, name)) for name in ("data", "model", "train")}
+        tables: dict[str, Any] = {name: asdict(getattr(self, name)) for name in ("data", "model", "train")}
         tables["lora"] = None if self.lora is None else asdict(self.lora)
         tables["data"] |= {"template": self.template}
         tables["model"] = {key: _name(value) for key, value in tables["model"].items()} | {"trained": self.trained}

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.durable import replace_text
@@ -57,9 +58,11 @@ def read_log(path: Path) -> list[LogLine]:
 
 
 def _parsed(path: Path, lines: Iterable[str]) -> Iterable[LogLine]:
-    kinds = [int if one.type is int else float for one in fields(LogLine)]
+    kinds: list[Any] = [int if one.type is int else float for one in fields(LogLine)]
     for row in csv.reader(lines):
         try:
             yield LogLine(*(kind(value) for kind, value in zip(kinds, row, strict=True)))
         except ValueError as error:
-            raise CaptionlakeError(f"{path} has a line that is none of a log ({','.join(row)[:80]}): remove the file") from error
+            raise CaptionlakeError(
+                f"{path} has a line that is none of a log ({','.join(row)[:80]}): remove the file"
+            ) from error

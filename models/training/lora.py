@@ -31,7 +31,11 @@ def add_lora(model: Any, config: LoraConfig) -> None:
     for weight in parts_of(model)["language"]:
         weight.requires_grad_(False)
     others = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    inside = [name for name, module in model.named_modules() if "language_model." in name and isinstance(module, torch.nn.Linear)]
+    inside = [
+        name
+        for name, module in model.named_modules()
+        if "language_model." in name and isinstance(module, torch.nn.Linear)
+    ]
     ends = {name.rpartition(".")[2] for name in inside}
     if unknown := sorted(set(config.targets) - ends):
         raise CaptionlakeError(

@@ -47,9 +47,13 @@ class ModelConfig:
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        new = [key for key in ("size", "vision", "language", "projector", "tokenizer") if getattr(self, key) is not None]
+        new = [
+            key for key in ("size", "vision", "language", "projector", "tokenizer") if getattr(self, key) is not None
+        ]
         if self.start is not None and new:
-            raise ValueError(f"`start` goes on from a whole checkpoint, and `{new[0]}` makes a new model: leave one out")
+            raise ValueError(
+                f"`start` goes on from a whole checkpoint, and `{new[0]}` makes a new model: leave one out"
+            )
         if self.start is None and self.size is None and (self.vision is None or self.language is None):
             raise ValueError("what to train is not named: give `start`, or `size`, or `vision` and `language`")
         return self

@@ -68,7 +68,7 @@ def plan(job: TrainJob, *, gpus: int, gpu: str, utilisation: float) -> Plan:
     )  # fmt: skip
 
 
-def plan_for(  # noqa: PLR0913 - what is known of a release that need not be there
+def plan_for(
     job: TrainJob, *, samples: int, tokens: float, tokens_from: str = "given", pictured: float = 1.0,
     gpus: int, gpu: str, utilisation: float,
 ) -> Plan:  # fmt: skip
@@ -122,9 +122,10 @@ def plan_for(  # noqa: PLR0913 - what is known of a release that need not be the
 
 def model_on_meta(job: TrainJob) -> Any:
     """The model of a job without weights: shapes alone."""
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
     import captionlake.models.captioner  # noqa: F401 - makes its classes known
     from captionlake.models.running.folder import CheckpointFolder
-    from transformers import AutoConfig, AutoModelForImageTextToText
 
     if job.model.start is not None:
         folder = CheckpointFolder.find(job.model.start)
@@ -177,8 +178,9 @@ def _captioner_config(job: TrainJob) -> Any:
 
 
 def _lmm_config(job: TrainJob) -> Any:
-    from captionlake.models.lmm import config_of
     from transformers import LlavaConfig
+
+    from captionlake.models.lmm import config_of
 
     if job.model.vision is None or job.model.language is None:
         return config_of(job.model.size or "")
@@ -195,8 +197,9 @@ def _lmm_config(job: TrainJob) -> Any:
 
 def _config(name: str) -> Any:
     """Of a folder, a GGUF file or a name on the Hub. The paper's two are known without the Hub."""
-    from captionlake.models.lmm import config_of
     from transformers import AutoConfig
+
+    from captionlake.models.lmm import config_of
 
     known = {"openai/clip-vit-large-patch14-336": "vision_config", "lmsys/vicuna-7b-v1.5": "text_config"}
     if name in known:
@@ -209,7 +212,9 @@ def _config(name: str) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, **where)
     except (OSError, ValueError) as error:
-        raise CaptionlakeError(f"{name} has no configuration that can be read ({' '.join(str(error).split())[:200]})") from error
+        raise CaptionlakeError(
+            f"{name} has no configuration that can be read ({' '.join(str(error).split())[:200]})"
+        ) from error
 
 
 def _image_tokens(model: Any) -> int:

@@ -85,10 +85,10 @@ def train(job: TrainJob, *, restart: bool = False) -> TrainReport:
         add_lora(model, job.lora)
         if placement.precision == "bf16":
             _halve_frozen(model)
-    record = replace(_record(job, data), steps=steps, samples=steps * job.train.batch_size)
+    record = new_record(job, data, steps)
     config = copy.deepcopy(model.config)
     model.config.text_config.use_cache = False  # of keys and values, which only generation reads again
-    trainer, telling = _trainer(job, data, model, processor, record, placement)
+    trainer, telling = make_trainer(job, data, model, processor, record, placement)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     count = (trained, sum(parameter.numel() for parameter in model.parameters()))
     began = time.monotonic()
@@ -104,9 +104,10 @@ def train(job: TrainJob, *, restart: bool = False) -> TrainReport:
     )
 
 
-def _trainer(
+def make_trainer(
     job: TrainJob, data: ReleaseData, model: Any, processor: Any, record: CheckpointRecord, placement: Placement
 ) -> tuple[ReleaseTrainer, Telling]:
+    """A Trainer of the job's samples, and what tells of its run, which is to be closed."""
     train = job.train
     prepare = Prepare(processor, job.template, question=question_of(job), max_text_tokens=job.data.max_length)
     batch, seed = train.batch_size, train.seed
@@ -145,7 +146,8 @@ def question_of(job: TrainJob) -> str | None:
     return job.data.question or UNIFIED_PROMPT
 
 
-def _record(job: TrainJob, data: ReleaseData) -> CheckpointRecord:
+def new_record(job: TrainJob, data: ReleaseData, steps: int) -> CheckpointRecord:
+    """What the checkpoint says of itself."""
     hyper = job.hyper()
     return CheckpointRecord(
         family=job.family,
@@ -157,8 +159,8 @@ def _record(job: TrainJob, data: ReleaseData) -> CheckpointRecord:
         content_sha256=data.content_sha256,
         recipe_sha256=job.recipe_sha256,
         recipe=job.text,
-        steps=0,
-        samples=0,
+        steps=steps,
+        samples=steps * job.train.batch_size,
         start=hyper["model"]["start"],
         hyper=hyper,
         versions={name: importlib.metadata.version(name) for name in _PACKAGES},
@@ -188,7 +190,9 @@ def _warn(placement: Placement, process: PartialState) -> None:
     if not process.is_main_process:
         return
     if not placement.on_gpu:
-        log.warning("no GPU is found: training runs on the processor, which is for small models; --plan tells what a GPU takes")
+        log.warning(
+            "no GPU is found: training runs on the processor, which is for small models; --plan tells what a GPU takes"
+        )
     elif process.num_processes == 1 and torch.cuda.device_count() > 1:
         log.warning(
             "%d GPUs are here and one is used: start with  torchrun --nproc_per_node %d -m captionlake train …",

@@ -26,7 +26,7 @@ def start(job: TrainJob, data: ReleaseData) -> tuple[Any, Any]:
         model.set_attn_implementation(job.train.attention)
     except (ImportError, ValueError) as error:
         raise CaptionlakeError(
-            f"attention = {job.train.attention!r} cannot be used ({' '.join(str(error).split())[:200]}): take \"sdpa\""
+            f'attention = {job.train.attention!r} cannot be used ({" ".join(str(error).split())[:200]}): take "sdpa"'
         ) from error
     freeze_all_but(model, job.trained)
     return model, processor
@@ -35,7 +35,9 @@ def start(job: TrainJob, data: ReleaseData) -> tuple[Any, Any]:
 def check_family(name: str, model_type: str, family: Family) -> None:
     """Raises where a checkpoint's ``model_type`` is not the family's."""
     if model_type != _KIND[family]:
-        known = {kind: f"train {'captioner' if one == 'captioner' else 'pretrain or sft'}" for one, kind in _KIND.items()}
+        known = {
+            kind: f"train {'captioner' if one == 'captioner' else 'pretrain or sft'}" for one, kind in _KIND.items()
+        }
         instead = f": it is for  {known[model_type]}" if model_type in known else ""
         raise CaptionlakeError(f"start = {name} is a model of type {model_type}, not {_KIND[family]}{instead}")
 
@@ -111,7 +113,9 @@ def tokenizer(job: TrainJob, data: ReleaseData, size: str) -> Any:
         try:
             return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **where)
         except (OSError, ValueError) as error:
-            raise CaptionlakeError(f"{name} gave no tokenizer ({' '.join(str(error).split())[:200]}): check the name") from error
+            raise CaptionlakeError(
+                f"{name} gave no tokenizer ({' '.join(str(error).split())[:200]}): check the name"
+            ) from error
     if size not in _TOKENS:
         raise CaptionlakeError(
             f'size = "{size}" needs a tokenizer: add `tokenizer`, or `language` with its weights, to [model]'

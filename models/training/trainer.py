@@ -3,7 +3,7 @@
 M micro-batches of a step on this rank, B rows in each.
 """
 
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ class ReleaseTrainer(Trainer):  # type: ignore[misc]
     """Batches say with ``positions`` (B,) which rows of the release they hold. ``vision``: parameters that learn at ``vision_lr``."""
 
     def __init__(
-        self, *, order: RunOrder, label: str, vision: list[Tensor], vision_lr: float | None, **options: Any
+        self, *, order: RunOrder, label: str, vision: Sequence[Tensor], vision_lr: float | None, **options: Any
     ) -> None:
         self._order, self._label = order, label
         self._vision, self._vision_lr = vision, vision_lr

@@ -57,7 +57,9 @@ def save_mix(lake: Lake, folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def training_lake(tmp_path_factory: pytest.TempPathFactory, empty_lake: Path, tiles: Callable[[int], list[bytes]]) -> Path:
+def training_lake(
+    tmp_path_factory: pytest.TempPathFactory, empty_lake: Path, tiles: Callable[[int], list[bytes]]
+) -> Path:
     """tiles@1.0.0: 24 captioned pictures; mix@1.0.0: 24 conversations on them and 8 of text alone. Not to be changed: copy it."""
     folder = tmp_path_factory.mktemp("training")
     shutil.copytree(empty_lake, folder / "lake")

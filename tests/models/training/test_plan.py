@@ -44,7 +44,9 @@ def test_parameters_are_those_of_the_model(lora: dict[str, Any] | None, recipe: 
     weights = output / "model.safetensors"
     content = weights.read_bytes()
     length = int.from_bytes(content[:8], "little")
-    weights.write_bytes(content[: 8 + length] + bytes(len(content) - 8 - length))  # the header as it was, the numbers gone
+    weights.write_bytes(
+        content[: 8 + length] + bytes(len(content) - 8 - length)
+    )  # the header as it was, the numbers gone
     made = plan(job, gpus=1, gpu="h100", utilisation=0.5)
     assert {part.name: (part.parameters, part.trained) for part in made.parts} == real
     assert (made.samples, made.steps, made.image_tokens, made.tokens_from[:9]) == (24, 6, 6, "tokenized")
@@ -58,9 +60,16 @@ def test_operations_are_those_that_torch_counts(trained: list[str], recipe: Reci
 
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(
-            hidden_size=256, intermediate_size=1024, num_hidden_layers=12, num_attention_heads=4, image_size=224, patch_size=14
+            hidden_size=256,
+            intermediate_size=1024,
+            num_hidden_layers=12,
+            num_attention_heads=4,
+            image_size=224,
+            patch_size=14,
         ),
-        text_config=LlamaConfig(hidden_size=512, intermediate_size=1376, num_hidden_layers=8, num_attention_heads=8, vocab_size=2048),
+        text_config=LlamaConfig(
+            hidden_size=512, intermediate_size=1376, num_hidden_layers=8, num_attention_heads=8, vocab_size=2048
+        ),
         image_token_index=2047,
         image_seq_length=256,
         vision_feature_layer=-1,
@@ -85,7 +94,11 @@ def papers(stage: Stage, samples: int, tokens: float) -> Plan:
 
 def test_the_papers_lmm() -> None:
     made = papers("pretrain", 1_246_901, 200)
-    assert {part.name: round(part.parameters / 1e6) for part in made.parts} == {"vision": 304, "projector": 21, "language": 6739}
+    assert {part.name: round(part.parameters / 1e6) for part in made.parts} == {
+        "vision": 304,
+        "projector": 21,
+        "language": 6739,
+    }
     vision = next(part for part in made.parts if part.name == "vision")
     assert vision.trained == 11 * 12_596_224  # blocks 12 to 22 of 24: the last lies behind the feature layer
     assert (made.steps, made.accumulation, made.image_tokens) == (4_871, 1, 576)

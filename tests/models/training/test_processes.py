@@ -51,7 +51,9 @@ def test_two_processes_train_what_one_does(recipe: Callable[..., Path]) -> None:
 
     run(shards, 2, fsdp=True)
     same(folder / "one", folder / "shards")
-    assert (folder / "shards" / "steps" / "checkpoint-4" / "pytorch_model_fsdp_0").is_dir()  # each process has saved its part
+    assert (
+        folder / "shards" / "steps" / "checkpoint-4" / "pytorch_model_fsdp_0"
+    ).is_dir()  # each process has saved its part
     (folder / "shards" / "captionlake.json").unlink()
     shutil.rmtree(folder / "shards" / "steps" / "checkpoint-6")
     assert "since step 4" in run(shards, 2, fsdp=True)

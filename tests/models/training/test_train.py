@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
@@ -42,16 +42,19 @@ def changed(path: Path, stage: Stage, output: Path) -> set[str]:
     old, model = before(path, stage), Checkpoint.load(output, device="cpu", precision="fp32").model
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     parts = parts_of(model).items()
-    return {
-        part for part, own in parts if any(not parameter.equal(old[names[id(parameter)]]) for parameter in own)
-    }
+    return {part for part, own in parts if any(not parameter.equal(old[names[id(parameter)]]) for parameter in own)}
 
 
 @pytest.mark.parametrize(
     ("stage", "data", "trained", "parts"),
     [
         ("captioner", {}, None, {"vision", "vision.0", "vision.1", "sampler", "projector", "language"}),
-        ("pretrain", {}, ["vision:1-", "projector", "language"], {"vision", "vision.1", "vision.2", "projector", "language"}),
+        (
+            "pretrain",
+            {},
+            ["vision:1-", "projector", "language"],
+            {"vision", "vision.1", "vision.2", "projector", "language"},
+        ),
         ("sft", SFT, None, {"projector", "language"}),
     ],
 )
@@ -67,7 +70,9 @@ def test_a_stage(
     assert record is not None
     assert (record.name, record.stage, record.steps, record.samples) == (stage, stage, report.steps, report.steps * 8)
     with Lake.open(training_lake) as lake:
-        [(content,)] = lake.rows("SELECT content_sha256 FROM releases WHERE name = ?", [record.release.partition("@")[0]])
+        [(content,)] = lake.rows(
+            "SELECT content_sha256 FROM releases WHERE name = ?", [record.release.partition("@")[0]]
+        )
     assert record.content_sha256 == content
     assert record.recipe == path.read_text()
     assert str(path.parent) not in json.dumps(record.hyper)  # nothing of this machine but what the recipe says
@@ -82,7 +87,7 @@ def test_a_stage(
 
 
 def test_a_checkpoint_goes_on_at_another_stage_and_resolution(recipe: Recipe) -> None:
-    first = train(load_train_recipe(recipe("first", train=SHORT), "captioner")).output
+    train(load_train_recipe(recipe("first", train=SHORT), "captioner"))
     path = recipe("second", model={"size": None, "start": "first", "image_size": 48}, train=SHORT)
     second = train(load_train_recipe(path, "captioner"))
     loaded = Checkpoint.load(second.output, device="cpu", precision="fp32")
@@ -123,7 +128,10 @@ def test_a_target_of_lora_that_is_none(recipe: Recipe) -> None:
 def test_the_tower_can_learn_at_a_rate_of_its_own(recipe: Recipe) -> None:
     """AdamW's first step moves each weight by its rate, whatever the gradient."""
     trained = ["vision:1-", "projector", "language"]
-    path = recipe(model={"trained": trained, "vision_lr": 1e-5}, train={**SHORT, "max_steps": 1, "schedule": "constant", "warmup_ratio": 0.0})
+    path = recipe(
+        model={"trained": trained, "vision_lr": 1e-5},
+        train={**SHORT, "max_steps": 1, "schedule": "constant", "warmup_ratio": 0.0},
+    )
     report = train(load_train_recipe(path, "pretrain"))
     old = before(path, "pretrain")
     model = Checkpoint.load(report.output, device="cpu", precision="fp32").model
@@ -137,7 +145,9 @@ def damage(lake: Path, key: str) -> int:
     """Spoil a picture's bytes in its shard. Returns its position in the release."""
     with Lake.open(lake) as opened:
         [(shard, offset, position)] = opened.rows(
-            "SELECT shard, \"offset\", position FROM images JOIN release_items USING (source, source_key) WHERE name = 'tiles' AND source_key = ?", [key]
+            'SELECT shard, "offset", position FROM images JOIN release_items USING (source, source_key) '
+            "WHERE name = 'tiles' AND source_key = ?",
+            [key],
         )
     with (lake / "images" / shard).open("r+b") as file:
         file.seek(offset + 100)
@@ -145,7 +155,9 @@ def damage(lake: Path, key: str) -> int:
     return int(position)
 
 
-def test_a_damaged_picture_in_the_middle_is_skipped_and_counted(recipe: Recipe, training_lake: Path, tmp_path: Path) -> None:
+def test_a_damaged_picture_in_the_middle_is_skipped_and_counted(
+    recipe: Recipe, training_lake: Path, tmp_path: Path
+) -> None:
     shutil.copytree(training_lake, tmp_path / "lake")
     position = damage(tmp_path / "lake", "00007.jpg")
     path = recipe(train={**SHORT, "max_steps": 3, "workers": 2})
@@ -171,11 +183,11 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_are_spoilt(recipe: Re
     start_from = train(load_train_recipe(recipe("start", train=SHORT), "captioner")).output
     weights = load_file(start_from / "model.safetensors")
     weights["projector.weight"][:] = float("inf")
-    from safetensors.torch import save_file
-
     save_file(weights, start_from / "model.safetensors", metadata={"format": "pt"})
     path = recipe("broken", model={"size": None, "start": "start"})
-    with pytest.raises(CaptionlakeError, match=r"the loss of step 1 is no number, with rows ([\d, ]+) of tiles@1.0.0") as error:
+    with pytest.raises(
+        CaptionlakeError, match=r"the loss of step 1 is no number, with rows ([\d, ]+) of tiles@1.0.0"
+    ) as error:
         train(load_train_recipe(path, "captioner"))
     rows = [int(row) for row in str(error.value).partition("with rows ")[2].partition(" of ")[0].split(", ")]
     assert len(rows) == 8  # of the whole step, micro-batch by micro-batch
@@ -201,8 +213,6 @@ def test_a_state_of_other_weights_is_refused(recipe: Recipe) -> None:
     (output / RECORD).unlink()
     shutil.rmtree(output / "steps" / "checkpoint-4")
     file = output / "steps" / "checkpoint-2" / "model.safetensors"
-    from safetensors.torch import save_file
-
     save_file({name: tensor for name, tensor in load_file(file).items() if "sampler" not in name}, file)
     with pytest.raises(CaptionlakeError, match=r"other weights than the model .*--restart"):
         train(load_train_recipe(path, "captioner"))
@@ -218,7 +228,10 @@ def test_a_limit_that_leaves_nothing_to_learn(recipe: Recipe) -> None:
 
 def test_more_memory_than_there_is(recipe: Recipe) -> None:
     job = load_train_recipe(recipe(train={"gradient_checkpointing": False}), "captioner")
-    with pytest.raises(CaptionlakeError, match="out of memory: set gradient_checkpointing = true, or lower per_device"), _out_of_memory(job, 1):
+    with (
+        pytest.raises(CaptionlakeError, match="out of memory: set gradient_checkpointing = true, or lower per_device"),
+        _out_of_memory(job, 1),
+    ):
         torch.empty(1 << 50)
-    with pytest.raises(RuntimeError, match="size mismatch|shapes cannot"), _out_of_memory(job, 1):
+    with pytest.raises(RuntimeError, match=r"shapes cannot"), _out_of_memory(job, 1):
         torch.ones(2, 3) @ torch.ones(2, 3)

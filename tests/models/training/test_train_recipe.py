@@ -67,7 +67,9 @@ def test_what_is_wrong(changes: dict, problem: str, recipe: Callable[..., Path])
 
 def test_all_problems_at_once(tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"
-    path.write_text('lake = "lake"\n[data]\nrelease = "x"\n[modell]\nsize = "tiny"\n[train]\nepochs = 0\noutput = "o"\n')
+    path.write_text(
+        'lake = "lake"\n[data]\nrelease = "x"\n[modell]\nsize = "tiny"\n[train]\nepochs = 0\noutput = "o"\n'
+    )
     with pytest.raises(RecipeError) as error:
         load_train_recipe(path, "sft")
     assert [problem.split(":")[0] for problem in error.value.problems] == ["line 3", "line 4", "line 7"]
