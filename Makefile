@@ -22,7 +22,7 @@ imports: $(VENV)/test.stamp
 	$(BIN)/lint-imports
 
 unit: $(VENV)/test.stamp
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations 15
 
 # The wheel, installed apart from the checkout, must hold all that it needs.
 wheel: $(VENV)/test.stamp

@@ -61,12 +61,13 @@ def connect() -> duckdb.DuckDBPyConnection:
     DuckDB checks the signature of a file of 35 MB in 0.1 s: once a process is enough. Nothing unsigned loads afterwards.
     """
     paths = [extension_path(name) for name in ("ducklake", "sqlite_scanner")]
-    config: dict[str, str | bool | int | float | list[str]] = {}
-    for name in ("autoinstall_known_extensions", "autoload_known_extensions"):
-        config[name] = "false"
-    if _checked.issuperset(paths):
-        config["allow_unsigned_extensions"] = "true"
-    connection = duckdb.connect(config=config)
+    connection = duckdb.connect(
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "allow_unsigned_extensions": _checked.issuperset(paths),
+        }
+    )
     connection.execute("SET TimeZone = 'UTC'")
     for path in paths:
         connection.execute(f"LOAD {quote(str(path))}")

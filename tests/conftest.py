@@ -34,11 +34,25 @@ def empty_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def new_lake(empty_lake: Path) -> Callable[[Path], Lake]:
+    """``new_lake(folder)``: a new lake there, a copy of an empty one, which is quicker than making it.
+
+    DuckDB has one thread in it, as tests run side by side, and a second one costs more than it brings with so few rows. Commands
+    and recipes that are tested open their lakes themselves, with all threads.
+    """
+
+    def make(folder: Path) -> Lake:
+        lake = Lake.open(shutil.copytree(empty_lake, folder))
+        lake.connection.execute("SET threads = 1")
+        return lake
+
+    return make
+
+
 @pytest.fixture
-def lake(empty_lake: Path, tmp_path: Path) -> Iterator[Lake]:
-    """A new lake: a copy of an empty one, which is quicker than making it."""
-    shutil.copytree(empty_lake, tmp_path / "lake")
-    with Lake.open(tmp_path / "lake") as opened:
+def lake(new_lake: Callable[[Path], Lake], tmp_path: Path) -> Iterator[Lake]:
+    with new_lake(tmp_path / "lake") as opened:
         yield opened
 
 

@@ -7,6 +7,7 @@ files stands in for it: writes are then refused in the same places.
 import functools
 import resource
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ import pytest
 from PIL import Image
 
 from captionlake.lake import Lake
+from captionlake.lake.ingest import ingest
+from captionlake.lake.ingest_config import IngestConfig
 
 from .killed import IMAGES, nothing_staged, sound
 from .lake.image_server import ImageServer
@@ -149,6 +152,21 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def filled_lake(
+    empty_lake: Path, tmp_path_factory: pytest.TempPathFactory, tiles: Callable[[int], list[bytes]]
+) -> Path:
+    """A lake of fifty small pictures."""
+    folder = tmp_path_factory.mktemp("filled")
+    shutil.copytree(empty_lake, folder / "lake")
+    (folder / "tiles").mkdir()
+    for number, data in enumerate(tiles(50)):
+        (folder / "tiles" / f"{number}.jpg").write_bytes(data)
+    with Lake.open(folder / "lake") as lake:
+        ingest(lake, IngestConfig(source="folder", inputs=[str(folder / "tiles")]))
+    return folder / "lake"
+
+
 def told_once(ended: Ended) -> None:
     """Exit status 1 and one line: what, and what to do."""
     assert ended.status == 1, ended
@@ -169,15 +187,12 @@ def rows(lake: Path) -> list[tuple[object, ...]]:
         return opened.rows(IMAGES)
 
 
-def test_an_ingest_that_does_not_fit(
-    disk: Disk, tmp_path: Path, noise: Path, tile_folder: Callable[[int], Path]
-) -> None:
+def test_an_ingest_that_does_not_fit(disk: Disk, noise: Path, filled_lake: Path) -> None:
     lake = disk.path / "lake"
-    assert disk.captionlake("init", lake).status == 0
-    assert disk.captionlake("ingest", "folder", tile_folder(50), "--lake", lake).status == 0
+    shutil.copytree(filled_lake, disk.outside / "lake")
     before = rows(disk.outside / "lake")
-    ingest = ("ingest", "folder", noise, "--collection", "noise", "--lake", lake)
-    told_once(disk.captionlake(*ingest))
+    command = ("ingest", "folder", noise, "--collection", "noise", "--lake", lake)
+    told_once(disk.captionlake(*command))
     sound(disk.outside / "lake")
     after = rows(disk.outside / "lake")
     assert [row for row in after if row in before] == before
@@ -185,40 +200,36 @@ def test_an_ingest_that_does_not_fit(
     assert nothing_staged(disk.outside / "lake")
     whole_shards(disk.outside / "lake")
     disk.make_room()
-    assert disk.captionlake(*ingest).status == 0
+    assert disk.captionlake(*command).status == 0
     sound(disk.outside / "lake")
     assert len(rows(disk.outside / "lake")) == len(before) + 60
 
 
 @pytest.mark.parametrize("free", [40, 400, 7500])
-def test_wherever_the_disk_becomes_full(
-    disk: Disk, tmp_path: Path, noise: Path, tile_folder: Callable[[int], Path], free: int
-) -> None:
+def test_wherever_the_disk_becomes_full(disk: Disk, noise: Path, filled_lake: Path, free: int) -> None:
     """Too little for the first transaction, for a shard, for the second shard."""
     lake = disk.path / "lake"
-    assert disk.captionlake("init", lake).status == 0
-    assert disk.captionlake("ingest", "folder", tile_folder(50), "--lake", lake).status == 0
+    shutil.copytree(filled_lake, disk.outside / "lake")
     before = rows(disk.outside / "lake")
     disk.fill(free)
-    ingest = ("ingest", "folder", noise, "--collection", "noise", "--lake", lake)
-    told_once(disk.captionlake(*ingest))
+    command = ("ingest", "folder", noise, "--collection", "noise", "--lake", lake)
+    told_once(disk.captionlake(*command))
     disk.make_room()
     sound(disk.outside / "lake")
     assert [row for row in rows(disk.outside / "lake") if row in before] == before
     assert nothing_staged(disk.outside / "lake")
     whole_shards(disk.outside / "lake")
-    assert disk.captionlake(*ingest).status == 0
+    assert disk.captionlake(*command).status == 0
     sound(disk.outside / "lake")
     assert len(rows(disk.outside / "lake")) == len(before) + 60
 
 
-def test_a_list_that_does_not_fit(disk: Disk, tmp_path: Path) -> None:
+def test_a_list_that_does_not_fit(disk: Disk, tmp_path: Path, empty_lake: Path) -> None:
     """Before anything is fetched, the list itself is laid on the disk."""
     lake = disk.path / "lake"
-    (tmp_path / "list.csv").write_text(
-        "url,name\n" + "".join(f",{np.random.default_rng(n).bytes(40).hex()}\n" for n in range(40_000))
-    )
-    assert disk.captionlake("init", lake).status == 0
+    numbers = np.random.default_rng(0)
+    (tmp_path / "list.csv").write_text("url,name\n" + "".join(f",{numbers.bytes(40).hex()}\n" for _ in range(40_000)))
+    shutil.copytree(empty_lake, disk.outside / "lake")
     disk.fill(700)
     told_once(disk.captionlake("ingest", "web", tmp_path / "list.csv", "--lake", lake))
     disk.make_room()
@@ -228,21 +239,21 @@ def test_a_list_that_does_not_fit(disk: Disk, tmp_path: Path) -> None:
         assert opened.value("SELECT count(*) FROM fetch_failures WHERE reason = 'bad_row'") == 30
 
 
-def test_a_download_that_does_not_fit(disk: Disk, tmp_path: Path, noise: Path) -> None:
+def test_a_download_that_does_not_fit(disk: Disk, tmp_path: Path, noise: Path, empty_lake: Path) -> None:
     """No picture is noted as failed because the disk was full: it is fetched once there is room."""
     lake = disk.path / "lake"
     with ImageServer() as server:
         urls = [server.add(f"/{path.name}", path.read_bytes(), "image/png") for path in sorted(noise.iterdir())]
         (tmp_path / "list.csv").write_text("url\n" + "\n".join(urls))
-        ingest = ("ingest", "web", tmp_path / "list.csv", "--allow-private-hosts", "--lake", lake)
-        assert disk.captionlake("init", lake).status == 0
+        command = ("ingest", "web", tmp_path / "list.csv", "--allow-private-hosts", "--lake", lake)
+        shutil.copytree(empty_lake, disk.outside / "lake")
         disk.fill(5000)
-        told_once(disk.captionlake(*ingest))
+        told_once(disk.captionlake(*command))
         disk.make_room()
         sound(disk.outside / "lake")
         assert nothing_staged(disk.outside / "lake")
         with Lake.open(disk.outside / "lake") as opened:
             assert opened.value("SELECT count(*) FROM fetch_failures") == 0
-        assert disk.captionlake(*ingest).status == 0
+        assert disk.captionlake(*command).status == 0
     sound(disk.outside / "lake")
     assert len(rows(disk.outside / "lake")) == 60

@@ -24,6 +24,7 @@ from captionlake.lake import Lake
 
 AddPictures = Callable[..., list[str]]
 RandomClip = Callable[..., Path]
+NewLake = Callable[[Path], Lake]
 NAME = "random-weights-vit"
 
 
@@ -84,6 +85,7 @@ def test_vectors_are_those_of_open_clip_itself(
 )
 def test_batches_threads_and_order_do_not_change_a_vector(
     lake: Lake,
+    new_lake: NewLake,
     tmp_path: Path,
     add_pictures: AddPictures,
     photographs: dict[str, bytes],
@@ -92,7 +94,7 @@ def test_batches_threads_and_order_do_not_change_a_vector(
 ) -> None:
     add_pictures(lake, photographs)
     embed(lake, config(random_clip(), batch_size=4))
-    with Lake.init(tmp_path / "other") as other:
+    with new_lake(tmp_path / "other") as other:
         add_pictures(other, dict(reversed(photographs.items())))
         embed(other, config(random_clip(), **options))
         one, two = vectors(lake), vectors(other)
@@ -118,6 +120,7 @@ class Stops:
 
 def test_a_stopped_run_goes_on_where_it_stopped(
     lake: Lake,
+    new_lake: NewLake,
     tmp_path: Path,
     add_pictures: AddPictures,
     photographs: dict[str, bytes],
@@ -135,7 +138,7 @@ def test_a_stopped_run_goes_on_where_it_stopped(
     first = vectors(lake)
     counts = embed(lake, settings, model=model)
     assert (counts.images, counts.present, counts.embedded) == (10, 4, 6)
-    with Lake.init(tmp_path / "other") as other:
+    with new_lake(tmp_path / "other") as other:
         add_pictures(other, photographs)
         embed(other, settings, model=model)
         whole = vectors(other)

@@ -1,6 +1,7 @@
 """Pictures of one vector stand together, in the lake and where duplicates are decided."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -127,12 +128,12 @@ def groups(lake: Lake) -> tuple[set[frozenset[str]], dict[frozenset[str], float]
 @settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), steps=st.lists(st.integers(1, 12), min_size=2, max_size=4))
 def test_pictures_that_come_later_are_compared_as_if_all_came_at_once(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, steps: list[int]
+    new_lake: Callable[[Path], Lake], tmp_path_factory: pytest.TempPathFactory, seed: int, steps: list[int]
 ) -> None:
     random = np.random.default_rng(seed)
     total = sum(steps)
     vectors, ids = made(random, total, total // 2), [f"{k:064x}" for k in random.permutation(total)]
-    whole, grown = (Lake.init(tmp_path_factory.mktemp("lake") / name) for name in ("whole", "grown"))
+    whole, grown = (new_lake(tmp_path_factory.mktemp("lake") / name) for name in ("whole", "grown"))
     with whole, grown:
         _add(whole, ids, vectors)
         find_pairs(whole, "m", 0.97, JoinConfig(block=5))

@@ -1,6 +1,7 @@
 """Groups of pictures that are nearly one: found, stored instead of their pairs, and decided as if all pairs were listed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def expected(rows: pl.DataFrame, vectors: dict[str, npt.NDArray[np.float32]], th
     return dropped
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1),
     steps=st.lists(st.integers(5, 40), min_size=1, max_size=3),
@@ -81,12 +82,18 @@ def expected(rows: pl.DataFrame, vectors: dict[str, npt.NDArray[np.float32]], th
     asked=st.sampled_from([0.9, 0.95, 0.985]),
 )
 def test_duplicates_are_those_of_the_rule_though_pairs_within_groups_are_not_listed(
-    small: None, tmp_path_factory: pytest.TempPathFactory, seed: int, steps: list[int], spread: float, asked: float
+    small: None,
+    new_lake: Callable[[Path], Lake],
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    steps: list[int],
+    spread: float,
+    asked: float,
 ) -> None:
     random = np.random.default_rng(seed)
     n = sum(steps)
     vectors, ids = clumps(random, n, spread), [f"{k:064x}" for k in random.permutation(n)]
-    with Lake.init(tmp_path_factory.mktemp("lake") / "lake") as lake:
+    with new_lake(tmp_path_factory.mktemp("lake") / "lake") as lake:
         at = 0
         for step in steps:
             add(lake, ids[at : at + step], vectors[at : at + step])

@@ -240,14 +240,21 @@ def recipe_of(config: SelectConfig) -> str:
 @settings(max_examples=30, deadline=None)
 @given(rows=made_rows, config=configs(), later=st.booleans())
 def test_any_quotas_are_filled_as_by_hand_and_their_proof_holds(
-    module_lake: Lake, add_rows_to: RowMaker, rows: list[dict[str, Any]], config: SelectConfig, later: bool
+    new_lake: Callable[[Path], Lake],
+    tmp_path_factory: pytest.TempPathFactory,
+    add_rows_to: RowMaker,
+    rows: list[dict[str, Any]],
+    config: SelectConfig,
+    later: bool,
 ) -> None:
-    lake = module_lake
     rows = [row | {"source_key": f"{n:02d}"} for n, row in enumerate(rows)]
-    for table in ("images", "releases", "release_items", "exclusions"):
-        lake.commit(lambda connection, table=table: connection.execute(f"DELETE FROM {table}").fetchone())  # type: ignore[misc]
-    if rows:
-        add_rows_to(lake, rows)
+    with new_lake(tmp_path_factory.mktemp("quotas") / "lake") as lake:
+        if rows:
+            add_rows_to(lake, rows)
+        check_quotas(lake, rows, config, later)
+
+
+def check_quotas(lake: Lake, rows: list[dict[str, Any]], config: SelectConfig, later: bool) -> None:
     earlier: set[str] = set()
     if rows and later:  # a release that includes an earlier one
         chosen = select(
@@ -280,13 +287,6 @@ def test_any_quotas_are_filled_as_by_hand_and_their_proof_holds(
     assert by_reason == Counter(selection.exclusions["reason"])
     quotas = {(count.quota, count.wanted) for count in found.counts}
     assert quotas >= {(leaf.name, leaf.wanted) for leaf in leaves(config)}
-
-
-@pytest.fixture(scope="module")
-def module_lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
-    """One lake for the examples of a property, emptied for each."""
-    with Lake.init(tmp_path_factory.mktemp("quotas") / "lake") as lake:
-        yield lake
 
 
 @pytest.fixture(scope="module")

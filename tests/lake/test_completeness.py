@@ -3,7 +3,7 @@
 import csv
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,12 +15,6 @@ from captionlake.lake.ingest_preview import preview, preview_lines
 from captionlake.lake.status import status
 
 from .image_server import ImageServer, jpeg
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Iterator[Lake]:
-    with Lake.init(tmp_path / "lake") as made:
-        yield made
 
 
 def config(source: str, *inputs: Path, **options: object) -> IngestConfig:

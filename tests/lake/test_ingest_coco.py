@@ -3,7 +3,7 @@
 import json
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +76,6 @@ def write(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
         return path
 
     return written
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Iterator[Lake]:
-    with Lake.init(tmp_path / "lake") as made:
-        yield made
 
 
 def coco(lake: Lake, path: Path, *archives: Path, **options: Any) -> IngestCounts:

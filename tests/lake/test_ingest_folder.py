@@ -17,11 +17,6 @@ from captionlake.lake.ingest import ingest
 from captionlake.lake.ingest_config import IngestConfig
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake.init(tmp_path / "lake")
-
-
 def folder_config(folder: Path, *tables: Path, **options: object) -> IngestConfig:
     return IngestConfig(source="folder", inputs=[str(folder), *map(str, tables)], **options)  # type: ignore[arg-type]
 

@@ -18,12 +18,6 @@ from .image_server import ImageServer
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Iterator[Lake]:
-    with Lake.init(tmp_path / "lake") as made:
-        yield made
-
-
-@pytest.fixture
 def server() -> Iterator[ImageServer]:
     with ImageServer() as running:
         yield running

@@ -28,12 +28,6 @@ def server() -> Iterator[ImageServer]:
         yield running
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Iterator[Lake]:
-    with Lake.init(tmp_path / "lake") as made:
-        yield made
-
-
 def web(lake: Lake, table: Path, **options: object) -> IngestCounts:
     """One ingest of a list from loopback; every listed row must be accounted for."""
     given = {"source": "web", "inputs": [str(table)], "allow_private_hosts": True, "fetch": POLICY} | options

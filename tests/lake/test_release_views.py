@@ -7,6 +7,7 @@ import duckdb
 import pytest
 
 from captionlake.errors import CaptionlakeError
+from captionlake.lake import Lake
 from captionlake.lake.query_child import open_read_only
 from captionlake.lake.release_names import parse_release
 from captionlake.lake.release_views import create_release_views, create_snapshot_views, drop_views
@@ -86,10 +87,8 @@ def test_an_unknown_release_names_the_known(name: str, version: str, connection:
         create_release_views(connection, name, version)
 
 
-def test_a_lake_without_releases_says_so(tmp_path: Any) -> None:
-    from captionlake.lake import Lake
-
-    with Lake.init(tmp_path / "lake") as lake, pytest.raises(CaptionlakeError, match="no release yet"):
+def test_a_lake_without_releases_says_so(lake: Lake) -> None:
+    with pytest.raises(CaptionlakeError, match="no release yet"):
         create_release_views(lake.connection, "demo", "1.0.0")
 
 

@@ -25,8 +25,7 @@ EXCLUSION = {"detail": "", "keeper_source": None, "keeper_key": None, "similarit
 
 
 @pytest.fixture
-def lake(tmp_path: Path, tile_folder: Callable[[int], Path]) -> Lake:
-    lake = Lake.init(tmp_path / "lake")
+def lake(lake: Lake, tile_folder: Callable[[int], Path]) -> Lake:
     ingest(lake, IngestConfig(source="folder", inputs=[str(tile_folder(12))], redistribute="bytes"))
     return lake
 

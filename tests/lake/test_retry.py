@@ -1,6 +1,6 @@
 """Failed rows tried again: those alone, by reason, each moving to ``images`` in one transaction."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,12 +11,6 @@ from captionlake.lake.ingest import ingest
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.ingest_counts import IngestCounts
 from captionlake.lake.reasons import FailureReason
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Iterator[Lake]:
-    with Lake.init(tmp_path / "lake") as made:
-        yield made
 
 
 def folder(lake: Lake, path: Path, **options: object) -> IngestCounts:

@@ -146,10 +146,10 @@ def test_numbers_go_on_from_part_to_part(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", [False, True])
-def test_into_a_lake(tmp_path: Path, missing: bool) -> None:
+def test_into_a_lake(lake: Lake, tmp_path: Path, missing: bool) -> None:
     from captionlake.lake.ingest import ingest
 
-    with ImageServer() as server, Lake.init(tmp_path / "lake") as lake:
+    with ImageServer() as server:
         url = server.url("/gone.jpg") if missing else server.add("/1.jpg", jpeg(1))
         (tmp_path / "c.tsv").write_text(f"a blob\t{url}\n")
         config = IngestConfig(source="cc3m", inputs=[str(tmp_path / "c.tsv")], allow_private_hosts=True)

@@ -28,10 +28,14 @@ from captionlake.lake.sources.source import SCHEMA
 from ..image_server import ImageServer, jpeg
 
 FORMS = ("parquet", "webdataset", "files")
-# One process makes the three of them. Pictures are kept as they are, so that their bytes can be compared.
+# One process makes the three of them, and forks where img2dataset would start others, which would import torch each; nothing
+# is logged. Pictures are kept as they are, so that their bytes can be compared.
 DOWNLOAD = """
-import sys
-from img2dataset import download
+import multiprocessing, sys
+from img2dataset import distributor, download
+from captionlake.lake.fetcher import _NoLogger
+distributor.get_context = lambda _: multiprocessing.get_context("fork")
+sys.modules["img2dataset.main"].LoggerProcess = _NoLogger
 if __name__ == "__main__":
     for form in sys.argv[3:]:
         download(sys.argv[1], input_format="parquet", url_col="url", caption_col="alt", output_folder=f"{sys.argv[2]}/{form}",

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,6 @@ from captionlake.lake.sources.sharegpt4v import SHAREGPT4V, place_of
 TEACHER = "sharegpt4v_instruct_gpt4-vision_cap100k.json"
 CAPTIONER = "share-captioner_coco_lcs_sam_1246k_1107.json"
 NOW = datetime(2024, 5, 17, tzinfo=UTC)
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Iterator[Lake]:
-    with Lake.init(tmp_path / "lake") as made:
-        yield made
 
 
 def picture(source: str, key: str, collection: str, **more: Any) -> dict[str, Any]:
