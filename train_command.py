@@ -10,7 +10,7 @@ import click
 from captionlake.errors import require
 from captionlake.lake.options import emit, json_option, table
 from captionlake.models.training.gpus import GPUS
-from captionlake.models.training.job import STAGES, Stage
+from captionlake.models.training.stages import STAGES, Stage
 
 if TYPE_CHECKING:
     from captionlake.models.training.plan import Plan

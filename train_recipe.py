@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from captionlake.models.training.data_config import DataConfig
-from captionlake.models.training.job import Stage, TrainJob
+from captionlake.models.training.job import TrainJob
 from captionlake.models.training.model_config import ModelConfig
+from captionlake.models.training.stages import Stage
 from captionlake.models.training.train_config import LoraConfig, TrainConfig
 from captionlake.recipe_check import Check
 from captionlake.recipe_file import RecipeError, absolute, check_lake, check_numbers, exists, parse, read

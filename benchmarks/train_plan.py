@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from captionlake.models.training.job import Family, Stage
+from captionlake.models.training import Stage
 from captionlake.models.training.plan import plan_for
+from captionlake.models.training.stages import Family
 from captionlake.train_recipe import load_train_recipe
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -23,7 +24,8 @@ SAME_SHAPE: dict[Family, dict[str, Any]] = {"captioner": {"vision": None, "langu
 
 def main() -> None:
     print(
-        "| training | samples | tokens of text and picture | steps | trained of parameters | GiB a GPU | EFLOP | hours | the paper's hours |"
+        "| training | samples | tokens of text and picture | steps | trained of parameters | GiB a GPU | EFLOP | hours "
+        "| the paper's hours |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     rows: list[tuple[Stage, int, float, float]] = [

@@ -25,7 +25,7 @@ from captionlake.lake import Lake
 from captionlake.lake.cache import cache_folder
 from captionlake.lake.catalog import first_line
 from captionlake.lake.exports.ahead import ahead
-from captionlake.lake.exports.json_files import RECORD, ranges_of
+from captionlake.lake.exports.json_files import ranges_of
 from captionlake.lake.exports.ordered import in_order
 from captionlake.lake.progress import progress
 from captionlake.lake.releases import ContentHash, Release
@@ -135,7 +135,7 @@ def open_rows(path: Path) -> pa.Table:
 def _query(release: Release) -> tuple[str, dict[str, Any]]:
     name = "image_rows" if release.kind == "images" else "sft_rows"
     text = files("captionlake.models").joinpath(f"data/sql/{name}.sql").read_text()
-    text = text.replace(":snapshot", str(release.snapshot_id)).replace(":record", RECORD)
+    text = text.replace(":snapshot", str(release.snapshot_id))
     return text, {"name": release.name, "version": release.version}
 
 

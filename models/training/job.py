@@ -4,16 +4,13 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from captionlake.models.training.data_config import DataConfig
 from captionlake.models.training.model_config import ModelConfig
+from captionlake.models.training.stages import Family, Stage
 from captionlake.models.training.train_config import LoraConfig, TrainConfig
 
-Stage = Literal["captioner", "pretrain", "sft"]
-Family = Literal["captioner", "lmm"]
-
-STAGES: tuple[Stage, ...] = ("captioner", "pretrain", "sft")
 _TEMPLATE: dict[Stage, str] = {"captioner": "share_captioner", "pretrain": "plain", "sft": "vicuna_v1"}
 _TRAINED: dict[Stage, tuple[str, ...]] = {
     "captioner": ("vision", "sampler", "projector", "language"),

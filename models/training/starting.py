@@ -5,7 +5,8 @@ from typing import Any
 
 from captionlake.errors import CaptionlakeError
 from captionlake.models.data import ReleaseData
-from captionlake.models.training.job import Family, TrainJob
+from captionlake.models.training.job import TrainJob
+from captionlake.models.training.stages import Family
 
 _KIND = {"captioner": "share_captioner", "lmm": "llava"}
 _TOKENS = {"tiny": 512, "small": 2048}  # of a tokenizer that is learned from the release

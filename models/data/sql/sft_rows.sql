@@ -1,6 +1,7 @@
 -- The rows of a release of conversations as it saw them, and where their pictures lie: a NULL for each that the lake did not have. In any order.
 WITH items AS (
-    SELECT r.position, r.split, r.row_sha256, r.image_id, :record AS record, c.turns, c.image_ids
+    SELECT r.position, r.split, r.row_sha256, r.image_id, c.turns, c.image_ids,
+           replace(c.record::VARCHAR, '"conversations":null', '"conversations":' || c.turns::VARCHAR) AS record
     FROM lake.release_items r
     LEFT JOIN lake.conversations c AT (VERSION => :snapshot) USING (conversation_id)
     WHERE r.name = $name AND r.version = $version

@@ -207,6 +207,15 @@ def test_another_run_in_the_same_folder(recipe: Recipe) -> None:
     assert [line.step for line in read_log(second.output / "log.csv")] == [1, 2]
 
 
+def test_a_checkpoint_of_others_is_not_overwritten(recipe: Recipe) -> None:
+    job = load_train_recipe(recipe(), "captioner")
+    job.output.mkdir()
+    (job.output / "config.json").write_text("{}")
+    with pytest.raises(CaptionlakeError, match="holds a checkpoint that was not trained here: name another `output`"):
+        train(job)
+    assert [path.name for path in job.output.iterdir()] == ["config.json"]
+
+
 def test_a_state_of_other_weights_is_refused(recipe: Recipe) -> None:
     path = recipe(train={**SHORT, "max_steps": 4})
     output = train(load_train_recipe(path, "captioner")).output
