@@ -23,7 +23,8 @@ SAME_SHAPE: dict[Family, dict[str, Any]] = {"captioner": {"vision": None, "langu
 
 def main() -> None:
     print(
-        "| training | samples | tokens of text and picture | steps | trained of parameters | GiB a GPU | EFLOP | hours | the paper's hours |"
+        "| training | samples | tokens of text and picture | steps | trained of parameters | GiB a GPU | EFLOP | hours "
+        "| the paper's hours |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     rows: list[tuple[Stage, int, float, float]] = [
