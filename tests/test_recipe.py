@@ -224,7 +224,7 @@ repo_id = "someone/sharegpt4v"
         (14, 'Candidate bindings: "width"'),
         (15, "unknown key `treshold` in [select], did you mean `duplicate_threshold`?"),
         (16, "the split adds up to 900, count is 1000"),
-        (22, "is openai:MODEL, for any OpenAI-compatible endpoint, or a producer of captions that sources bring"),
+        (22, "`captioner` in [caption]: no such folder"),
         (26, "must be a semantic version"),
         (28, "publishing to the Hub is not in this version"),
     ]

@@ -250,7 +250,7 @@ def test_three_lines(
     """As docs/chat.md has them."""
     page = (Path(__file__).parents[3] / "docs" / "chat.md").read_text()
     (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "Chat.load" in block]
-    assert len(code.strip().splitlines()) == 3
+    assert len([line for line in code.splitlines() if line]) == 3
     (tmp_path / "lines.py").write_text(code)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "lmm").symlink_to(llava)
