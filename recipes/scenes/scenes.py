@@ -6,7 +6,7 @@ all of it, group by group in reading order, so what a caption claims can be comp
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
@@ -71,12 +71,14 @@ def random_scene(rng: random.Random) -> Scene:
     return Scene(rng.choice(BACKGROUNDS), tuple(groups))
 
 
-def scenes(n: int, seed: int) -> Iterator[tuple[Scene, str]]:
-    """``n`` scenes with their captions, the same for the same seed."""
+def scenes(n: int, seed: int, without: Collection[Scene] = ()) -> Iterator[tuple[Scene, str]]:
+    """``n`` scenes with their captions, the same for the same seed; none of ``without``."""
     rng = random.Random(seed)
-    for _ in range(n):
+    while n:
         scene = random_scene(rng)
-        yield scene, scene.caption(rng)
+        if scene not in without:
+            yield scene, scene.caption(rng)
+            n -= 1
 
 
 def claimed(caption: str) -> tuple[Group, ...]:
