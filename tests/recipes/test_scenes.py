@@ -42,7 +42,7 @@ def test_each_group_is_drawn_where_its_caption_says(seed: int) -> None:
     # the background is that of most pixels
     values, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
     drawn = np.abs(pixels - values[counts.argmax()]).max(axis=2) > 40
-    low, middle, high = (slice(int(SIDE * share) - 5, int(SIDE * share) + 5) for share in (0.26, 0.5, 0.74))
+    low, middle, high = (slice(int(SIDE * share) - 9, int(SIDE * share) + 9) for share in (0.26, 0.5, 0.74))
     cores = {
         "upper left": drawn[low, low], "upper right": drawn[low, high], "centre": drawn[middle, middle],
         "lower left": drawn[high, low], "lower right": drawn[high, high],
