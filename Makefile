@@ -43,6 +43,7 @@ benchmarks: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/join.py --curve
 	$(BIN)/python benchmarks/teacher.py --requests 1000
 	$(BIN)/python benchmarks/analysis.py
+	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/train_plan.py
 

@@ -33,7 +33,14 @@ from captionlake.models.data.release_rows import SAMPLES, SCHEMAS, Choice, choos
 
 _FORMAT = 1
 _BATCH = 8192
-_MEMORY = 2**30  # bytes that the database may take while it finds the rows
+_MEMORY = (
+    2**29
+)  # bytes that the database may take while it finds the rows, and for each row, whose keys, hashes and place it holds:
+_PER_ROW = 1000
+_LISTED = {
+    "images": "SELECT r.position FROM lake.release_items r LEFT JOIN lake.release_captions c USING (name, version, position)",
+    "sft": "SELECT r.position FROM lake.release_items r",
+}
 
 
 class ReleaseIndex:
@@ -52,12 +59,14 @@ class ReleaseIndex:
 
         Raises where the lake itself does not give the release's rows.
         """
-        if self.rows.is_file():
+        there = _identity(self.rows)
+        if there is not None:
             left_out = self._check([])
             if left_out is not None:
                 return left_out
         with FileLock(self.rows.with_suffix(".lock")):
-            self._write()
+            if _identity(self.rows) == there:  # another process has not made it meanwhile
+                self._write()
         problems: list[str] = []
         left_out = self._check(problems)
         if left_out is None:
@@ -106,17 +115,19 @@ class ReleaseIndex:
         schema = SCHEMAS[self._release.kind]
         work = Path(tempfile.mkdtemp(dir=self._folder, prefix="making-"))
         try:
-            with self._lake.memory_limit(_MEMORY), drafted(self.rows) as draft:
-                ranges = ranges_of(self._lake, query, given)
+            listed = f"{_LISTED[self._release.kind]} WHERE r.name = $name AND r.version = $version"
+            ranges = ranges_of(self._lake, listed, given)
+            memory = self._lake.memory_limit(_MEMORY + _PER_ROW * self._release.n_items)
+            with memory, self._lake.joins_as_written(), drafted(self.rows) as draft:
                 reader = self._lake.connection.cursor().execute(query, given).to_arrow_reader(_BATCH)
                 with pa.OSFile(str(draft), "wb") as file, pa.ipc.new_file(file, schema) as writer:
                     for found in in_order(ahead(reader), ranges, work):
                         rows = image_rows(found) if self._release.kind == "images" else found.select(schema.names)
                         writer.write_table(rows.cast(schema).combine_chunks())
-        except duckdb.Error as error:
+        except (duckdb.Error, OSError) as error:  # Arrow tells of the database's errors as an OSError
             raise CaptionlakeError(
-                f"the rows of {self._release.label} at snapshot {self._release.snapshot_id} cannot be read "
-                f"({first_line(error)}): restore the lake from a backup"
+                f"the rows of {self._release.label} at snapshot {self._release.snapshot_id} cannot be laid out in {self._folder} "
+                f"({first_line(error)}): make room on its disk, or restore the lake from a backup"
             ) from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -154,6 +165,15 @@ def drafted(path: Path) -> Iterator[Path]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is, if there is one."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _writable(folder: Path, owner: object) -> Path:

@@ -14,8 +14,7 @@ class Sample:
     """``images`` are the bytes as stored, one for each ``<image>`` in ``turns``; none for text alone.
 
     Of a release of images, ``turns`` are ``("human", "<image>")`` and ``("gpt", caption)``, and ``key`` is ``source/source_key``. Of
-    conversations, each ``<image>`` stands at the front of its turn, and ``key`` is the row's own id, or the conversation's where it has
-    none.
+    conversations, each ``<image>`` stands at the front of its turn, and ``key`` is the row's own id, or its position where it has none.
     """
 
     position: int  # in the release

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from captionlake.lake import Lake
 from captionlake.lake.cache import cache_folder
 from captionlake.lake.releases import find_release
 from captionlake.models.data import ReleaseData, UnreadableSample
+from captionlake.models.data.release_index import ReleaseIndex
 from captionlake.models.data.sample import record_turns
 
 from .conftest import conversation, release_conversations, release_images
@@ -165,6 +167,20 @@ def test_the_cache_may_be_deleted_and_other_versions_share_nothing(folder: Path)
     assert len(first) == 38 and len(second) == 28  # mapped files outlive their names
     names = sorted(path.suffix for path in (cache_folder(folder) / "releases").iterdir())
     assert names == [".arrow", ".lock", ".npy"]
+
+
+def test_ranks_that_open_at_once_make_the_rows_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+
+    def write(self: ReleaseIndex) -> None:
+        made.append(self.rows)
+        plain(self)
+
+    plain = ReleaseIndex._write
+    monkeypatch.setattr(ReleaseIndex, "_write", write)
+    with ThreadPoolExecutor(3) as pool:
+        opened = list(pool.map(lambda _: ReleaseData.open(folder, "tiles@1.0.0"), range(3)))
+    assert len(made) == 1 and opened[0][37] == opened[1][37] == opened[2][37]
 
 
 def test_workers_get_paths_not_rows(made: Path) -> None:
