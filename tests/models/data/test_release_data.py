@@ -171,6 +171,7 @@ def test_the_cache_may_be_deleted_and_other_versions_share_nothing(folder: Path)
 
 def test_ranks_that_open_at_once_make_the_rows_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Path] = []
+    shutil.rmtree(cache_folder(folder), ignore_errors=True)
 
     def write(self: ReleaseIndex) -> None:
         made.append(self.rows)
