@@ -22,7 +22,7 @@ _RGB = {
     "grey": (135, 135, 135),
     "black": (18, 18, 18),
 }
-_CENTRES = {
+CENTRES = {
     "upper left": (0.26, 0.26),
     "upper right": (0.74, 0.26),
     "centre": (0.5, 0.5),
@@ -49,7 +49,7 @@ def draw(scene: Scene, rng: random.Random) -> Image.Image:
 
 
 def _draw_group(pen: ImageDraw.ImageDraw, group: Group, side: int, rng: random.Random) -> None:
-    x, y = _CENTRES[group.place]
+    x, y = CENTRES[group.place]
     x, y = x + rng.uniform(-0.03, 0.03), y + rng.uniform(-0.03, 0.03)
     fill = _shade(group.colour, rng)
     for dx, dy in _OFFSETS[group.number]:
