@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from captionlake.curation.mixes.mix_config import MixConfig
-from captionlake.lake.release_config import ReleaseConfig
+from captionlake.lake.releases.config import ReleaseConfig
 from captionlake.recipe_check import Check
 from captionlake.recipe_file import RecipeError, absolute, check_lake, check_numbers, exists, parse, read
 from captionlake.recipe_lines import places

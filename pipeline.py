@@ -226,7 +226,7 @@ class Run:
         return by_model(self.lake, self.recipe, selection, self.select, self.tell)
 
     def _release(self, selection: "Selection", captions: pa.Table | None) -> tuple[Step, str, dict[str, Any]]:
-        from captionlake.lake.releases import Draft, create_release
+        from captionlake.lake.releases.release import Draft, create_release
         from captionlake.lake.runs import note_run
 
         assert self.recipe.release is not None

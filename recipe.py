@@ -19,7 +19,7 @@ from captionlake.curation.model import EmbedConfig
 from captionlake.curation.select_config import SelectConfig
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.ingest_config import IngestConfig
-from captionlake.lake.release_config import ReleaseConfig
+from captionlake.lake.releases.config import ReleaseConfig
 from captionlake.models.caption_config import BROUGHT, PROMPTS, CaptionConfig, with_checkpoint
 from captionlake.models.running.folder import is_checkpoint
 from captionlake.recipe_check import Check, did_you_mean, table_label

@@ -8,7 +8,7 @@ import click
 
 from captionlake.curation.proof_command import proof
 from captionlake.lake.options import emit, json_option, printable, table
-from captionlake.lake.release_commands import release
+from captionlake.lake.releases.commands import release
 
 if TYPE_CHECKING:
     from captionlake.pipeline import RunReport, StepReport

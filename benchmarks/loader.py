@@ -36,8 +36,8 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from captionlake.lake import Lake
 from captionlake.lake.locking import write_lock
 from captionlake.lake.pictures import open_reduced
-from captionlake.lake.release_config import ReleaseConfig
-from captionlake.lake.releases import Draft, create_release
+from captionlake.lake.releases.config import ReleaseConfig
+from captionlake.lake.releases.release import Draft, create_release
 from captionlake.lake.shards import PICTURES_PER_SHARD, ShardWriter, place_shard
 from captionlake.models.data import Order, ReleaseData, ReleaseStream, Sample
 

@@ -22,8 +22,8 @@ from captionlake.curation.select_config import Part, Quota, SelectConfig
 from captionlake.curation.selection import Selection, select
 from captionlake.curation.similarity import embedded_set
 from captionlake.lake import Lake
-from captionlake.lake.release_config import ReleaseConfig
-from captionlake.lake.releases import Draft, create_release
+from captionlake.lake.releases.config import ReleaseConfig
+from captionlake.lake.releases.release import Draft, create_release
 from captionlake.lake.runs import note_run
 
 MODEL = "made-up"

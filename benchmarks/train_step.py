@@ -26,8 +26,8 @@ from transformers import TrainerCallback
 from captionlake.lake import Lake
 from captionlake.lake.ingest import ingest
 from captionlake.lake.ingest_config import IngestConfig
-from captionlake.lake.release_config import ReleaseConfig
-from captionlake.lake.releases import Draft, create_release
+from captionlake.lake.releases.config import ReleaseConfig
+from captionlake.lake.releases.release import Draft, create_release
 from captionlake.models.data import ReleaseData
 from captionlake.models.training import DataConfig, ModelConfig, TrainConfig, TrainJob
 from captionlake.models.training.arguments import placement_of

@@ -17,7 +17,7 @@ import duckdb
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.catalog import first_line, quote
-from captionlake.lake.releases import Release, find_release
+from captionlake.lake.releases.release import Release, find_release
 
 FACTS_FILE = "facts.json"
 FORMAT = 1
@@ -169,7 +169,7 @@ def _shown(value: Any) -> str:
 
 
 def _ask(lake: Lake, release: Release, asked: list[tuple[str, Scope, str]]) -> Facts:
-    from captionlake.lake.release_views import create_release_views
+    from captionlake.lake.releases.views import create_release_views
 
     facts: dict[str, Fact] = {}
     # A connection of its own: there the views of the release hide the lake's tables. One transaction: all answers are of one moment.

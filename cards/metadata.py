@@ -70,7 +70,7 @@ def licence(facts: Facts) -> Licence:
 
 def features() -> list[dict[str, Any]]:
     """The columns of an exported release, as the Hub describes them."""
-    from captionlake.lake.export import SCHEMA
+    from captionlake.lake.exports.image_parquet import SCHEMA
 
     return [_feature(field) for field in SCHEMA]
 

@@ -19,7 +19,7 @@ from captionlake.curation.select_config import SelectConfig
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.catalog import first_line, quote
-from captionlake.lake.release_names import parse_release, release_row
+from captionlake.lake.releases.names import parse_release, release_row
 
 PICKED, UNACCOUNTED = "picked", "unaccounted"
 

@@ -20,7 +20,7 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.gate import check_predicate
 from captionlake.lake.options import printable
-from captionlake.lake.release_names import parse_release, release_row
+from captionlake.lake.releases.names import parse_release, release_row
 
 if TYPE_CHECKING:
     from captionlake.curation.encoder import Encoder

@@ -24,8 +24,9 @@ import pyarrow as pa
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.progress import progress
-from captionlake.lake.release_names import parse_release
-from captionlake.lake.releases import fetched, find_release
+from captionlake.lake.releases.content import fetched
+from captionlake.lake.releases.names import parse_release
+from captionlake.lake.releases.release import find_release
 from captionlake.lake.runs import note_run
 
 Boundary = Literal["word", "sentence"]

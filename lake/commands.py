@@ -8,7 +8,7 @@ import click
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.options import emit, json_option, lake_option, table
-from captionlake.lake.release_commands import release
+from captionlake.lake.releases.commands import release
 from captionlake.lake.sft.commands import conversations
 from captionlake.lake.sql_command import sql
 

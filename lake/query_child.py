@@ -20,8 +20,8 @@ from captionlake.lake import catalog
 from captionlake.lake.catalog import first_line, quote
 from captionlake.lake.gate import check
 from captionlake.lake.lake import image_bytes_query
-from captionlake.lake.release_names import parse_release
-from captionlake.lake.release_views import create_release_views, create_snapshot_views
+from captionlake.lake.releases.names import parse_release
+from captionlake.lake.releases.views import create_release_views, create_snapshot_views
 
 _MIB = 2**20
 _BATCH_ROWS = 10_000

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from captionlake.caption_command import caption
 from captionlake.lake import Lake
-from captionlake.lake.releases import verify_release
+from captionlake.lake.releases.verification import verify_release
 from captionlake.recipe import load_recipe
 from captionlake.recipe_file import RecipeError
 

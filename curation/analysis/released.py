@@ -13,8 +13,8 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.catalog import quote
 from captionlake.lake.options import printable
-from captionlake.lake.release_names import parse_release, release_row
-from captionlake.lake.release_views import create_release_views
+from captionlake.lake.releases.names import parse_release, release_row
+from captionlake.lake.releases.views import create_release_views
 
 _PRODUCERS = 'SELECT producer FROM captions WHERE "text" IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, producer'
 

@@ -13,7 +13,8 @@ from captionlake.curation.mixes.mix_config import Replace
 from captionlake.curation.truncation import TruncateConfig, cut_row, find_cap, store
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
-from captionlake.lake.releases import fetched, find_release
+from captionlake.lake.releases.content import fetched
+from captionlake.lake.releases.release import find_release
 from captionlake.lake.sft.importing import conversation_id
 from captionlake.lake.sft.paths import path_query
 from captionlake.lake.sft.record import read_record

@@ -14,7 +14,7 @@ from captionlake.curation.mixes.detail import Detail, find_detail
 from captionlake.curation.mixes.draw import Drawn, converse, draw, shorten
 from captionlake.curation.mixes.mix_config import MixConfig
 from captionlake.lake import Lake
-from captionlake.lake.release_config import ReleaseConfig
+from captionlake.lake.releases.config import ReleaseConfig
 from captionlake.lake.runs import note_run
 from captionlake.lake.sft.importing import MEMORY, import_conversations, is_imported
 from captionlake.lake.sft.origins import ROW_OF, of_origin

@@ -9,12 +9,12 @@ from typing import Any
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.catalog import quote
-from captionlake.lake.export import ExportCounts, export_parquet
+from captionlake.lake.exports.image_parquet import ExportCounts, export_parquet
 from captionlake.lake.exports.json_files import RECORD, write_json
 from captionlake.lake.exports.sft_parquet import write_sft_parquet
 from captionlake.lake.exports.webdataset import write_webdataset
 from captionlake.lake.lake import Lake
-from captionlake.lake.releases import Release, find_release
+from captionlake.lake.releases.release import Release, find_release
 from captionlake.lake.sft.paths import path_query
 
 # The one prompt of ShareGPT4V's pre-training; captions of a release carry no question of their own.

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from captionlake.lake.releases import Release
+from captionlake.lake.releases.release import Release
 
 _BYTES_PER_GROUP = 128 * 2**20
 _BYTES_PER_FILE = 512 * 2**20

@@ -13,11 +13,11 @@ from typing import Any
 import pyarrow as pa
 
 from captionlake.errors import CaptionlakeError
-from captionlake.lake.export import ExportCounts
+from captionlake.lake.exports.image_parquet import ExportCounts
 from captionlake.lake.exports.json_files import ordered_rows
 from captionlake.lake.lake import Lake
 from captionlake.lake.progress import progress
-from captionlake.lake.releases import Release
+from captionlake.lake.releases.release import Release
 from captionlake.lake.shards import Locator
 
 _ROWS_PER_TAR = 10_000

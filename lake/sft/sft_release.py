@@ -7,8 +7,9 @@ import pyarrow as pa
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.lake import Lake
-from captionlake.lake.release_config import ReleaseConfig
-from captionlake.lake.releases import ContentHash, Release, fetched, release_row_of, write_release
+from captionlake.lake.releases.config import ReleaseConfig
+from captionlake.lake.releases.content import ContentHash, fetched
+from captionlake.lake.releases.release import Release, release_row_of, write_release
 from captionlake.lake.sft.importing import MEMORY
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captionlake.errors import CaptionlakeError
-from captionlake.lake.releases import ContentHash
+from captionlake.lake.releases.content import ContentHash
 from captionlake.models.data.release_rows import Choice, choose, digests
 from captionlake.models.data.sample import Sample, UnreadableSample, caption_turns, record_key, record_turns
 

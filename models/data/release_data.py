@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
-from captionlake.lake.releases import Release, find_release, verify_release
+from captionlake.lake.releases.release import Release, find_release
+from captionlake.lake.releases.verification import verify_release
 from captionlake.lake.shards import Locator, ShardReader
 from captionlake.models.data.release_index import ReleaseIndex, open_rows
 from captionlake.models.data.release_rows import NO_CAPTION, NO_PICTURE, Choice, Samples

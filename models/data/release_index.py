@@ -28,7 +28,8 @@ from captionlake.lake.exports.ahead import ahead
 from captionlake.lake.exports.json_files import ranges_of
 from captionlake.lake.exports.ordered import in_order
 from captionlake.lake.progress import progress
-from captionlake.lake.releases import ContentHash, Release
+from captionlake.lake.releases.content import ContentHash
+from captionlake.lake.releases.release import Release
 from captionlake.models.data.release_rows import SAMPLES, SCHEMAS, Choice, choose, digests, image_rows
 
 _FORMAT = 1

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from captionlake.lake.releases import row_hash
+from captionlake.lake.releases.content import row_hash
 from captionlake.models.data.sample import IMAGE
 
 _HEAD = [("position", pa.int64()), *((name, pa.string()) for name in ("split", "row_sha256", "image_id"))]

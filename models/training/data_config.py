@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, ConfigDict, Field, StrictInt
 from pydantic.dataclasses import dataclass
 
-from captionlake.lake.release_config import check_name, check_version
+from captionlake.lake.releases.config import check_name, check_version
 
 Name = Annotated[str, Field(min_length=1)]
 

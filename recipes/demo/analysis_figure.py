@@ -25,8 +25,8 @@ from captionlake.curation.analysis.report import report
 from captionlake.lake import Lake
 from captionlake.lake.ingest import ingest
 from captionlake.lake.ingest_config import IngestConfig
-from captionlake.lake.release_config import ReleaseConfig
-from captionlake.lake.releases import Draft, create_release
+from captionlake.lake.releases.config import ReleaseConfig
+from captionlake.lake.releases.release import Draft, create_release
 
 BUILD = CACHE.parent / "analysis"
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "analysis"

@@ -20,7 +20,7 @@ from captionlake.cards.licences import HUB_LICENCES
 from captionlake.cards.metadata import SIZE_CATEGORIES, features, size_category
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
-from captionlake.lake.export import export_parquet
+from captionlake.lake.exports.image_parquet import export_parquet
 
 from .made_lake import Plan, Row, caption, source
 from .texts import hostile_text

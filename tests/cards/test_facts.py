@@ -14,7 +14,7 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.gate import check as gate
 from captionlake.lake.query import run_query
-from captionlake.lake.releases import find_release
+from captionlake.lake.releases.release import find_release
 
 from .made_lake import Plan
 

@@ -28,8 +28,8 @@ from captionlake.curation.analysis.parser import find_package
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.query import run_query
-from captionlake.lake.release_config import ReleaseConfig
-from captionlake.lake.releases import Draft, create_release
+from captionlake.lake.releases.config import ReleaseConfig
+from captionlake.lake.releases.release import Draft, create_release
 
 from ..killed import Commands, nothing_staged
 

@@ -15,8 +15,9 @@ from captionlake.cli import captionlake
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.exports.forms import export_release
-from captionlake.lake.release_config import ReleaseConfig
-from captionlake.lake.releases import Draft, create_release, find_release, verify_release
+from captionlake.lake.releases.config import ReleaseConfig
+from captionlake.lake.releases.release import Draft, create_release, find_release
+from captionlake.lake.releases.verification import verify_release
 from captionlake.mix_recipe import load_mix_recipe
 from captionlake.recipe_file import RecipeError
 

@@ -21,8 +21,9 @@ from captionlake.lake.exports import ordered
 from captionlake.lake.exports.forms import QUESTION, export_release, record_query
 from captionlake.lake.ingest import ingest
 from captionlake.lake.ingest_config import IngestConfig
-from captionlake.lake.release_config import ReleaseConfig
-from captionlake.lake.releases import Draft, create_release, find_release, verify_release
+from captionlake.lake.releases.config import ReleaseConfig
+from captionlake.lake.releases.release import Draft, create_release, find_release
+from captionlake.lake.releases.verification import verify_release
 from captionlake.lake.sft.importing import import_conversations
 from captionlake.lake.sft.paths import path_query, place_of_path
 from captionlake.lake.sft.sft_release import SftDraft, create_sft_release

@@ -11,8 +11,8 @@ import pytest
 from captionlake.lake import Lake
 from captionlake.lake.ingest import ingest
 from captionlake.lake.ingest_config import IngestConfig
-from captionlake.lake.release_config import ReleaseConfig
-from captionlake.lake.releases import Draft, create_release
+from captionlake.lake.releases.config import ReleaseConfig
+from captionlake.lake.releases.release import Draft, create_release
 from captionlake.lake.sft.importing import import_conversations
 from captionlake.lake.sft.sft_release import SftDraft, create_sft_release
 

@@ -12,7 +12,7 @@ import pytest
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.cache import cache_folder
-from captionlake.lake.releases import find_release
+from captionlake.lake.releases.release import find_release
 from captionlake.models.data import ReleaseData, UnreadableSample
 from captionlake.models.data.release_index import ReleaseIndex
 from captionlake.models.data.sample import record_turns

@@ -9,8 +9,8 @@ import pytest
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.query_child import open_read_only
-from captionlake.lake.release_names import parse_release
-from captionlake.lake.release_views import create_release_views, create_snapshot_views, drop_views
+from captionlake.lake.releases.names import parse_release
+from captionlake.lake.releases.views import create_release_views, create_snapshot_views, drop_views
 
 
 @pytest.fixture

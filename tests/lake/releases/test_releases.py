@@ -14,12 +14,13 @@ from PIL import Image
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
-from captionlake.lake.export import export_parquet
+from captionlake.lake.exports.image_parquet import export_parquet
 from captionlake.lake.ingest import ingest
 from captionlake.lake.ingest_config import IngestConfig
-from captionlake.lake.release_config import ReleaseConfig
-from captionlake.lake.release_report import composition, excluded
-from captionlake.lake.releases import Draft, create_release, find_release, list_releases, verify_release
+from captionlake.lake.releases.config import ReleaseConfig
+from captionlake.lake.releases.release import Draft, create_release, find_release, list_releases
+from captionlake.lake.releases.report import composition, excluded
+from captionlake.lake.releases.verification import verify_release
 
 EXCLUSION = {"detail": "", "keeper_source": None, "keeper_key": None, "similarity": None}
 

@@ -20,7 +20,8 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake.exports.split_writer import SplitWriter, described
 from captionlake.lake.lake import Lake
 from captionlake.lake.progress import progress
-from captionlake.lake.releases import Release, fetched, find_release
+from captionlake.lake.releases.content import fetched
+from captionlake.lake.releases.release import Release, find_release
 from captionlake.lake.shards import Locator
 
 _ROWS_PER_GROUP = 100

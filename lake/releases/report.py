@@ -1,7 +1,7 @@
 """What a release holds and what was left out of it, as counts."""
 
 from captionlake.lake.lake import Lake
-from captionlake.lake.releases import Release
+from captionlake.lake.releases.release import Release
 from captionlake.lake.sft.paths import PART
 
 

@@ -10,7 +10,7 @@ import duckdb
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.catalog import quote
-from captionlake.lake.release_names import release_row
+from captionlake.lake.releases.names import release_row
 
 # Written after the snapshot a release pins: read as they are now. What is counted of a caption depends on its text alone.
 _LATER = frozenset(
@@ -36,7 +36,9 @@ def create_release_views(connection: duckdb.DuckDBPyConnection, name: str, versi
     values = {"snapshot": str(snapshot), "name": quote(name), "version": quote(version)}
     own = [*_OWN, "conversations"] if kind == "sft" else [*_OWN]
     for view in own:
-        connection.execute(files("captionlake.lake").joinpath(f"sql/release_{view}.sql").read_text().format(**values))
+        connection.execute(
+            files("captionlake.lake.releases").joinpath(f"sql/release_{view}.sql").read_text().format(**values)
+        )
     others = [table for table in tables if table not in own and table not in _LATER]
     _pin(connection, others, snapshot)
     return [*own, *others]

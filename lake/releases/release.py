@@ -1,21 +1,11 @@
-"""Releases: which rows, with which captions, under a name and a version, and a hash over what they say.
-
-A row's hash is the SHA-256 of a JSON array ``[source, source_key, image_id, split, [[role, text], …]]`` (UTF-8, no spaces, no
-escapes but JSON's own); the release's ``content_sha256`` is the SHA-256 over its rows' hex digests in order of position, each
-followed by a line feed. Both are over content alone, never over generated ids or times, so that anyone can compute them.
-
-A release of conversations (kind ``sft``, made by ``captionlake.lake.sft.sft_release``) has rows ``[image_id, split, record]``: the
-SHA-256 of the first picture where the lake has it, else null, and the whole row as it is exported.
-"""
+"""Releases: which rows, with which captions, under a name and a version, and a hash over what they say (``content.py``)."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
-from itertools import groupby, islice
-from operator import itemgetter
+from itertools import islice
 from typing import Any
 
 import duckdb
@@ -25,8 +15,9 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake.catalog import quote
 from captionlake.lake.lake import Lake
 from captionlake.lake.progress import progress
-from captionlake.lake.release_config import ReleaseConfig
-from captionlake.lake.release_names import parse_release, release_row
+from captionlake.lake.releases.config import ReleaseConfig
+from captionlake.lake.releases.content import CHUNK, ContentHash, with_texts
+from captionlake.lake.releases.names import parse_release, release_row
 
 ITEMS = pa.schema(
     [
@@ -40,7 +31,6 @@ _BY_PRODUCER = (
     "list_contains($producers, c.producer) AND c.caption_id NOT IN "
     "(SELECT caption_id FROM caption_flags AT (VERSION => :snapshot) WHERE list_contains($refuse, flag))"
 )
-_CHUNK = 20_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,7 +179,7 @@ def _items(lake: Lake, draft: Draft) -> tuple[pa.Table, str]:
             "CREATE OR REPLACE TEMP TABLE chosen AS SELECT row_number() OVER (ORDER BY source, source_key) - 1 AS position, "
             "source, source_key, image_id, split FROM _chosen"
         )
-    query = files("captionlake.lake").joinpath("sql/draft_captions.sql").read_text()
+    query = files("captionlake.lake.releases").joinpath("sql/draft_captions.sql").read_text()
     named, asked = draft.captions, {"producers": draft.producers, "refuse": draft.refuse}
     query = query.replace(":whose", _BY_PRODUCER if named is None else _BY_NAME)
     with lake.registered(_named=_NAMED.empty_table() if named is None else named):
@@ -202,125 +192,13 @@ def _items(lake: Lake, draft: Draft) -> tuple[pa.Table, str]:
     tables = [ITEMS.empty_table()]
     with progress("release", draft.items.num_rows) as advance:
         hashed = _hashed(rows, content)
-        while chunk := list(islice(hashed, _CHUNK)):
+        while chunk := list(islice(hashed, CHUNK)):
             columns = zip(*chunk, strict=True)
             tables.append(pa.table([pa.array(c, f.type) for c, f in zip(columns, ITEMS, strict=True)], ITEMS))
             advance(len(chunk))
     return pa.concat_tables(tables), content.hexdigest()
 
 
-def _hashed(rows: duckdb.DuckDBPyConnection, content: "ContentHash") -> Iterator[tuple[Any, ...]]:
-    for position, source, key, image_id, split, texts in _with_texts(rows, 5):
+def _hashed(rows: duckdb.DuckDBPyConnection, content: ContentHash) -> Iterator[tuple[Any, ...]]:
+    for position, source, key, image_id, split, texts in with_texts(rows, 5):
         yield position, source, key, image_id, split, content.add(source, key, image_id, split, texts)
-
-
-def _with_texts(rows: duckdb.DuckDBPyConnection, keys: int) -> Iterator[list[Any]]:
-    """Result rows of ``keys`` columns, then role and text, gathered by the first column: the keys, then the pairs of role and text."""
-    for _, group in groupby(fetched(rows), key=itemgetter(0)):
-        first, *others = group
-        yield [*first[:keys], [[role, text] for *_, role, text in (first, *others) if text is not None]]
-
-
-def fetched(rows: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
-    """The rows of a result, some thousand at a time."""
-    while chunk := rows.fetchmany(_CHUNK):
-        yield from chunk
-
-
-def row_hash(source: str, source_key: str, image_id: str, split: str, texts: list[list[str]]) -> str:
-    """The hash of one row; ``texts`` are pairs of role and text in order."""
-    content = [source, source_key, image_id, split, texts]
-    return hashlib.sha256(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
-
-
-class ContentHash:
-    """The hash of a release, row by row."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self.rows = 0
-
-    def add(self, source: str, source_key: str, image_id: str, split: str, texts: list[list[str]]) -> str:
-        """Take in the next row; returns its own hash."""
-        return self.add_digest(row_hash(source, source_key, image_id, split, texts))
-
-    def add_digest(self, digest: str) -> str:
-        """Take in the next row by its hash, and return that."""
-        self._hash.update(f"{digest}\n".encode())
-        self.rows += 1
-        return digest
-
-    def hexdigest(self) -> str:
-        """The hash of the rows so far."""
-        return self._hash.hexdigest()
-
-
-@dataclass(slots=True)
-class Verification:
-    """What ``verify_release`` found. ``problems`` holds the first hundred, ``n_problems`` counts them all."""
-
-    label: str
-    n_items: int
-    n_pictures: int
-    content_sha256: str
-    n_problems: int
-    problems: list[str]
-
-
-def verify_release(lake: Lake, label: str, *, pictures: bool = True) -> Verification:
-    """Recompute every hash of a release: pictures from their bytes (if asked), rows from the captions, the whole from the rows."""
-    release = find_release(lake, label)
-    found = _Problems()
-    content = ContentHash()
-    with progress(f"verify {label}", release.n_items * (1 + pictures)) as advance:
-        for position, named, stored, digest in (_sft_rows if release.kind == "sft" else _image_rows)(lake, release):
-            if content.add_digest(digest) != stored:
-                found.add(f"row {position} ({named}): {_DIFFERS[release.kind]} are not those of the release")
-            advance(1)
-        if content.rows != release.n_items or content.hexdigest() != release.content_sha256:
-            found.add(f"the content hash of {content.rows:,} rows is not the release's {release.content_sha256}")
-        n_pictures = 0
-        for image_ids in _release_pictures(lake, release) if pictures else ():
-            n_pictures += len(image_ids)
-            for problem in lake.damaged(image_ids):
-                found.add(problem)
-            advance(len(image_ids))
-    return Verification(label, content.rows, n_pictures, release.content_sha256, found.count, found.first)
-
-
-_DIFFERS = {"images": "its captions or keys", "sft": "its turns or its picture"}
-
-
-def _image_rows(lake: Lake, release: Release) -> Iterator[tuple[int, str, str, str]]:
-    """(position, what it is, its hash as stored, and as it is now) of each row of a release of images."""
-    query = files("captionlake.lake").joinpath("sql/verify_rows.sql").read_text()
-    rows = lake.connection.cursor().execute(query, {"name": release.name, "version": release.version})
-    for position, source, key, image_id, split, stored, texts in _with_texts(rows, 6):
-        yield position, f"{source}:{key}", stored, row_hash(source, key, image_id, split, texts)
-
-
-def _sft_rows(lake: Lake, release: Release) -> Iterator[tuple[int, str, str, str]]:
-    """As ``_image_rows``, of a release of conversations; ``gone`` in the place of the hash of one that is."""
-    query = files("captionlake.lake").joinpath("sql/verify_sft_rows.sql").read_text()
-    return fetched(lake.connection.cursor().execute(query, {"name": release.name, "version": release.version}))
-
-
-class _Problems:
-    def __init__(self) -> None:
-        self.count = 0
-        self.first: list[str] = []
-
-    def add(self, problem: str) -> None:
-        self.count += 1
-        if len(self.first) < 100:
-            self.first.append(problem)
-
-
-def _release_pictures(lake: Lake, release: Release) -> Iterator[list[str]]:
-    cursor: Any = lake.connection.cursor().execute(
-        'SELECT DISTINCT i.shard, i."row", r.image_id FROM lake.release_items r LEFT JOIN lake.images i USING (image_id) '
-        "WHERE r.name = ? AND r.version = ? AND r.image_id IS NOT NULL ORDER BY ALL",
-        [release.name, release.version],
-    )
-    while chunk := cursor.fetchmany(_CHUNK):
-        yield [image_id for _, _, image_id in chunk]

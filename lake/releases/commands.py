@@ -22,7 +22,7 @@ def release() -> None:
 def list_(lake: Path, as_json: bool) -> None:
     """All releases of the lake."""
     from captionlake.lake import Lake
-    from captionlake.lake.releases import list_releases
+    from captionlake.lake.releases.release import list_releases
 
     with Lake.open(lake) as opened:
         found = list_releases(opened)
@@ -45,8 +45,8 @@ def list_(lake: Path, as_json: bool) -> None:
 def show(label: str, lake: Path, as_json: bool) -> None:
     """What a release holds, and what was left out of it and why."""
     from captionlake.lake import Lake
-    from captionlake.lake.release_report import composition, excluded, parts
-    from captionlake.lake.releases import find_release
+    from captionlake.lake.releases.release import find_release
+    from captionlake.lake.releases.report import composition, excluded, parts
 
     with Lake.open(lake) as opened:
         found = find_release(opened, label)
@@ -74,7 +74,7 @@ def show(label: str, lake: Path, as_json: bool) -> None:
 def verify(label: str, lake: Path, as_json: bool) -> None:
     """Recompute every hash of a release, of pictures, rows and the whole. Exit 1 where one differs."""
     from captionlake.lake import Lake
-    from captionlake.lake.releases import verify_release
+    from captionlake.lake.releases.verification import verify_release
 
     with Lake.open(lake) as opened:
         found = verify_release(opened, label)

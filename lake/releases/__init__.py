@@ -1,0 +1,1 @@
+"""Versions of a data set: made, listed, verified, compared."""
