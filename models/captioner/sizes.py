@@ -17,7 +17,7 @@ from .configuration import ShareCaptionerConfig
 
 _VISION: dict[str, dict[str, Any]] = {
     "tiny": {"hidden_size": 32, "intermediate_size": 64, "layers": 2, "heads": 2, "patch_size": 8, "image_size": 32},
-    "small": {"hidden_size": 128, "intermediate_size": 512, "layers": 4, "heads": 4, "patch_size": 8, "image_size": 64},
+    "small": {"hidden_size": 128, "intermediate_size": 512, "layers": 4, "heads": 4, "patch_size": 16, "image_size": 64},
     "base": {"hidden_size": 384, "intermediate_size": 1536, "layers": 12, "heads": 6, "patch_size": 16, "image_size": 224},
     "full": {"hidden_size": 1408, "intermediate_size": 6144, "layers": 39, "heads": 16, "patch_size": 14, "image_size": 448},
 }  # fmt: skip

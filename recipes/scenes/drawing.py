@@ -31,10 +31,10 @@ CENTRES = {
 }
 _OFFSETS = {  # of the shapes of a group from its centre, in shares of the picture's side
     "one": ((0.0, 0.0),),
-    "two": ((-0.125, 0.0), (0.125, 0.0)),
-    "three": ((-0.12, 0.11), (0.12, 0.11), (0.0, -0.11)),
+    "two": ((-0.13, 0.0), (0.13, 0.0)),
+    "three": ((-0.13, 0.11), (0.13, 0.11), (0.0, -0.12)),
 }
-_RADIUS = {"one": 0.17, "two": 0.11, "three": 0.10}
+_RADIUS = {"one": 0.2, "two": 0.125, "three": 0.115}
 
 
 def draw(scene: Scene, rng: random.Random) -> Image.Image:

@@ -23,11 +23,13 @@ from photographs import collect  # noqa: E402
 from questions import CHOICES  # noqa: E402
 from scene_files import lay_out  # noqa: E402
 from score import score  # noqa: E402
+from sheet import draw_sheet  # noqa: E402
 
 BUILD = ROOT / "build" / "scenes"
+SHOWN = 10  # held-out scenes on a sheet
 LAKE = BUILD / "lake"
 TRUE_AND_SAID = """
-SELECT t."text", c."text" FROM captions t JOIN captions c USING (image_id) JOIN images i USING (image_id)
+SELECT t."text", c."text", t.image_id FROM captions t JOIN captions c USING (image_id) JOIN images i USING (image_id)
 WHERE i.collection = 'held-out' AND t.producer = 'source' AND c.producer = 'captioner:captioner' AND c.created_at =
 (SELECT max(created_at) FROM captions n WHERE n.image_id = c.image_id AND n.producer = c.producer) ORDER BY i.source_key"""
 
@@ -71,7 +73,9 @@ def train_captioner() -> None:
     captionlake("train", "captioner", recipe("captioner.toml"))
     captionlake("run", recipe("captioned.toml"))
     with Lake.open(LAKE) as lake:
-        pairs = lake.rows(TRUE_AND_SAID)
+        found = lake.rows(TRUE_AND_SAID)
+        shown = [(lake.picture(image_id), said) for _, said, image_id in found[:SHOWN]]
+    pairs = [(truth, said) for truth, said, _ in found]
     say(
         f"\n{len(pairs):,} held-out scenes: how much of what was drawn their captions say; chance: always the commonest value\n"
     )
@@ -79,6 +83,8 @@ def train_captioner() -> None:
     say("\nThe first five, what was drawn and what the captioner says:")
     for truth, said in pairs[:5]:
         say(f"  drawn: {truth}\n  said:  {said}\n")
+    draw_sheet(BUILD / "captioned.png", [(data, [said]) for data, said in shown])
+    say(f"The first {SHOWN} with their captions: {os.path.relpath(BUILD / 'captioned.png', ROOT)}")
 
 
 def train_lmm() -> None:
@@ -96,8 +102,17 @@ def train_lmm() -> None:
         rates = [sum(right(asked[n], said[n]) for n in rows) / len(rows) for said in (before, after)]
         say(f"{kind:<12}{len(rows):>10}{rates[0]:>9.3f}{rates[1]:>9.3f}{1 / choices:>9.3f}")
     say()
-    for question, one, other in list(zip(asked, before, after, strict=True))[:6]:
+    answered = list(zip(asked, before, after, strict=True))[:SHOWN]
+    for question, one, other in answered[:6]:
         say(f"  {question['question']}  ({question['answer']})\n    before: {one}\n    after:  {other}")
+    draw_sheet(
+        BUILD / "answered.png",
+        [
+            ((BUILD / "held-out" / q["key"]).read_bytes(), [q["question"], f"before: {one[:90]}", f"after: {other}"])
+            for q, one, other in answered
+        ],
+    )
+    say(f"\nThe first {SHOWN} beside their pictures: {os.path.relpath(BUILD / 'answered.png', ROOT)}")
 
 
 def questions() -> list[dict[str, str]]:
