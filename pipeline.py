@@ -234,7 +234,7 @@ class Run:
             config=self.recipe.release,
             recipe=self.recipe.text,
             snapshot=selection.snapshot,
-            items=_with_split(selection),
+            items=_with_split(self.lake, selection, self.recipe.release.splits),
             exclusions=selection.exclusions.to_arrow(),
             producers=[self.recipe.caption.captioner if self.recipe.caption is not None else "source"],
             refuse=list(self.recipe.caption.refuse) if self.recipe.caption is not None else [],
@@ -269,9 +269,11 @@ class Run:
         return Step.CARD, f"{written.facts} facts, each with its query", {"card": str(self.report.card)}
 
 
-def _with_split(selection: "Selection") -> pa.Table:
-    items: pa.Table = selection.items.select("source", "source_key", "image_id").to_arrow()
-    return items.append_column("split", pa.array(["train"] * items.num_rows, pa.string()))
+def _with_split(lake: Lake, selection: "Selection", splits: dict[str, float]) -> pa.Table:
+    from captionlake.lake.releases.splits import split_sql
+
+    with lake.registered(_items=selection.items.select("source", "source_key", "image_id").to_arrow()):
+        return lake.arrow(f"SELECT *, {split_sql('image_id', splits)} AS split FROM _items")
 
 
 def _select_said(selection: "Selection") -> tuple[str, dict[str, Any]]:

@@ -27,10 +27,13 @@ def list_(lake: Path, as_json: bool) -> None:
     with Lake.open(lake) as opened:
         found = list_releases(opened)
     rows: list[list[object]] = [
-        [r.label, r.kind, r.n_items, r.state, r.snapshot_id, r.content_sha256[:12], f"{r.created_at:%Y-%m-%d %H:%M}"]
+        [
+            *(r.label, r.kind, r.n_items, r.state, r.parent, r.snapshot_id, r.content_sha256[:12]),
+            f"{r.created_at:%Y-%m-%d %H:%M}",
+        ]
         for r in found
     ]
-    text = table(["release", "kind", "items", "state", "snapshot", "content", "created (UTC)"], rows)
+    text = table(["release", "kind", "items", "state", "parent", "snapshot", "content", "created (UTC)"], rows)
     emit(
         as_json,
         {"releases": [asdict(r) for r in found]},
@@ -46,21 +49,26 @@ def show(label: str, lake: Path, as_json: bool) -> None:
     """What a release holds, and what was left out of it and why."""
     from captionlake.lake import Lake
     from captionlake.lake.releases.release import find_release
-    from captionlake.lake.releases.report import composition, excluded, parts
+    from captionlake.lake.releases.report import composition, excluded, parts, splits
 
     with Lake.open(lake) as opened:
         found = find_release(opened, label)
         names = ["collection", "subset", "items", "captions"]
         items: list[tuple[object, ...]] = [*composition(opened, found)] if found.kind == "images" else []
-        left = excluded(opened, found)
+        left, by_split = excluded(opened, found), splits(opened, found)
         if found.kind == "sft":
             names, items = ["part", "items", "picture in the lake", "of captions"], [*parts(opened, found)]
     head = f"{found.label}: {found.n_items:,} items, {found.state}, snapshot {found.snapshot_id}, content {found.content_sha256}"
+    if found.parent is not None:
+        head += f", after {found.parent}"
+    if len(by_split) > 1:
+        head += "\nsplits: " + ", ".join(f"{name} {n:,}" for name, n in by_split.items())
     shown = [head, table(names, [list(row) for row in items])]
     if found.kind == "images":
         rows: list[list[object]] = [list(row) for row in left]
         shown.append(table(["left out of", "reason", "images"], rows) if left else "nothing was left out")
     data = asdict(found) | {
+        "splits": by_split,
         "composition": [dict(zip(names, row, strict=True)) for row in items],
         "excluded": [dict(zip(("collection", "reason", "images"), row, strict=True)) for row in left],
     }

@@ -9,8 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from captionlake.lake import Lake
-from captionlake.lake import maintenance
+from captionlake.lake import Lake, maintenance
 from captionlake.lake.locking import write_lock
 
 CAPTION = (
