@@ -1,4 +1,4 @@
-"""``captionlake release list|show|verify|export``; ``create`` stands with ``run``, for it needs a recipe."""
+"""``captionlake release list|show|diff|verify|export|gc``; ``create`` and ``rebuild`` stand with ``run``, for they need a recipe."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +13,7 @@ FORMS = ("parquet", "webdataset", "sharegpt4v-json", "llava-json")
 
 @click.group()
 def release() -> None:
-    """Versions of a data set: create, list, show, verify, export."""
+    """Versions of a data set: create, list, show, compare, verify, export, tidy."""
 
 
 @release.command("list")
@@ -73,6 +73,34 @@ def show(label: str, lake: Path, as_json: bool) -> None:
         "excluded": [dict(zip(("collection", "reason", "images"), row, strict=True)) for row in left],
     }
     emit(as_json, data, "\n\n".join(shown))
+
+
+@release.command()
+@click.argument("first", metavar="NAME@VERSION")
+@click.argument("second", metavar="[NAME@VERSION]", required=False)
+@click.option(
+    "--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with pictures of each group."
+)
+@lake_option
+@json_option
+def diff(first: str, second: str | None, page: Path | None, lake: Path, as_json: bool) -> None:
+    """What changed from a release to a second one; of one alone, from its parent: rows added, removed and why, captioned anew."""
+    from captionlake.lake import Lake
+    from captionlake.lake.releases.diff import Outcome, compared, pair_to_compare
+    from captionlake.lake.releases.diff_page import DiffPage, summary
+
+    with Lake.open(lake) as opened:
+        before, after = pair_to_compare(opened, first, second)
+        with compared(opened, before, after) as found:
+            if page is not None:
+                DiffPage(opened, before, after, found).write(page)
+    rows: list[list[object]] = [[name, *counts.values()] for name, counts in found.collections.items()]
+    parts = [f"{found.before} to {found.after}: {summary(found)}"]
+    parts += [table(["collection", *Outcome], rows)] if rows else []
+    for title, counts in (("added, before", found.added_by), ("removed for", found.removed_by), ("moved", found.moved)):
+        parts += [table([title, "rows"], [[*item] for item in counts.items()])] if counts else []
+    data = asdict(found) | {"page": None if page is None else str(page)}
+    emit(as_json, data, "\n\n".join(parts))
 
 
 @release.command()

@@ -1,5 +1,6 @@
 """Versions in the order of semver.org, and the parent of each release."""
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +45,7 @@ VERSIONS = st.builds(
 
 
 def test_the_order_of_the_standard() -> None:
-    assert sorted(reversed(ORDERED), key=precedence) == ORDERED
+    assert sorted(random.Random(1).sample(ORDERED, len(ORDERED)), key=precedence) == ORDERED
     assert len({precedence(version) for version in ORDERED}) == len(ORDERED)
     assert precedence("1.0.0+a") == precedence("1.0.0+b.2") == precedence("1.0.0")
 
