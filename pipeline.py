@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from captionlake.curation.select_config import SelectConfig
     from captionlake.curation.select_plan import Shortfall
     from captionlake.curation.selection import Selection
+    from captionlake.lake.releases.release import Draft
 
 
 log = logging.getLogger(__name__)
@@ -129,6 +130,7 @@ class Run:
         self.report = report
         self.tell = tell  # hears what a step is about to do
         self.model_id: str | None = None
+        self.snapshot: int | None = None  # at which to choose; None: the newest
 
     def steps(self) -> Iterator[tuple[Step, str, dict[str, Any]]]:
         recipe = self.recipe
@@ -213,7 +215,7 @@ class Run:
             self.recipe.select or SelectConfig(),
             model_id=self.model_id,
             captioned_by=caption.captioner if caption is not None and caption.is_brought else None,
-            snapshot=self.lake.snapshot(),
+            snapshot=self.lake.snapshot() if self.snapshot is None else self.snapshot,
             refused=refused,
         )
 
@@ -225,12 +227,12 @@ class Run:
             return brought(self.lake, self.recipe, selection, self.select)
         return by_model(self.lake, self.recipe, selection, self.select, self.tell)
 
-    def _release(self, selection: "Selection", captions: pa.Table | None) -> tuple[Step, str, dict[str, Any]]:
-        from captionlake.lake.releases.release import Draft, create_release
-        from captionlake.lake.runs import note_run
+    def draft(self, selection: "Selection", captions: pa.Table | None) -> "Draft":
+        """The release of a choice; ``captions`` as in ``Captioned``."""
+        from captionlake.lake.releases.release import Draft
 
         assert self.recipe.release is not None
-        draft = Draft(
+        return Draft(
             config=self.recipe.release,
             recipe=self.recipe.text,
             snapshot=selection.snapshot,
@@ -240,7 +242,12 @@ class Run:
             refuse=list(self.recipe.caption.refuse) if self.recipe.caption is not None else [],
             captions=captions,
         )
-        release, new = create_release(self.lake, draft)
+
+    def _release(self, selection: "Selection", captions: pa.Table | None) -> tuple[Step, str, dict[str, Any]]:
+        from captionlake.lake.releases.release import create_release
+        from captionlake.lake.runs import note_run
+
+        release, new = create_release(self.lake, self.draft(selection, captions))
         self.report.release = release.label
         counts = {"n_items": release.n_items, "content_sha256": release.content_sha256, "new": new}
         if new:

@@ -93,7 +93,7 @@ def create_release(lake: Lake, draft: Draft) -> tuple[Release, bool]:
     The same content under the same name and version is the release that is there already; other content is refused.
     """
     _check_complete(lake, draft)
-    items, content = _items(lake, draft)
+    items, content = draft_items(lake, draft)
     header = release_row_of(
         draft.config,
         kind="images",
@@ -189,8 +189,9 @@ def _check_complete(lake: Lake, draft: Draft) -> None:
         )
 
 
-def _items(lake: Lake, draft: Draft) -> tuple[pa.Table, str]:
-    """The items in order of source and key, with positions and hashes, and the content hash; leaves ``draft_captions`` behind."""
+def draft_items(lake: Lake, draft: Draft) -> tuple[pa.Table, str]:
+    """The items (``ITEMS``) in order of source and key, with positions and hashes, and the content hash. Writes nothing to the lake;
+    leaves the temporary table ``draft_captions`` behind."""
     connection = lake.connection
     with lake.registered(_chosen=draft.items):
         connection.execute(
