@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,18 +17,11 @@ import duckdb
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import vacuum
 from captionlake.lake.catalog import CATALOG, first_line, quote
+from captionlake.lake.freed import Freed
 from captionlake.lake.lake import Lake
 from captionlake.lake.locking import write_lock
 
 _BUSY_SECONDS = 20.0  # as long as DuckLake's own connections wait
-
-
-@dataclass(frozen=True, slots=True)
-class Freed:
-    """Files removed, and their bytes."""
-
-    files: int
-    n_bytes: int
 
 
 def snapshots(lake: Lake) -> list[tuple[int, datetime]]:
@@ -69,22 +61,53 @@ def rewrite(lake: Lake, tables: Collection[str]) -> None:
                 lake.connection.execute(f"CALL {call}").fetchall()
 
 
-def clean_files(lake: Lake, *, older_than: timedelta = timedelta(), dry_run: bool = False) -> Freed:
+def clean_files(lake: Lake, *, older_than: timedelta = timedelta()) -> Freed:
     """Remove files of ``data/`` that no snapshot needs: scheduled for deletion, or orphaned by a killed writer, so long ago at least.
 
     Without an age, a query that is running may find its files gone and fail; run again, it reads the new ones. No writer can be
     caught, for it holds the lock from before its first file until its rows are committed.
     """
-    before = f"TIMESTAMPTZ {quote((datetime.now(UTC) - older_than).isoformat())}"
-    freed = Freed(0, 0)
+    return remove_scheduled(lake, older_than) + remove_orphans(lake, older_than)
+
+
+def remove_scheduled(lake: Lake, older_than: timedelta, *, dry_run: bool = False) -> Freed:
+    """Remove the files that were scheduled for deletion so long ago, on an earlier day (UTC) where it is not at once.
+
+    DuckLake compares times in a SQLite catalog as text, in two forms that tell days apart alone: asked for an hour, it takes all of
+    the day.
+    """
+    before = datetime.now(UTC) - older_than
+    if older_than:
+        before = before.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(microseconds=1)
+    return _remove(lake, "ducklake_cleanup_old_files", before, dry_run)
+
+
+def remove_orphans(lake: Lake, older_than: timedelta, *, dry_run: bool = False) -> Freed:
+    """Remove the files of that age that the catalog does not know."""
+    return _remove(lake, "ducklake_delete_orphaned_files", datetime.now(UTC) - older_than, dry_run)
+
+
+def _remove(lake: Lake, function: str, before: datetime, dry_run: bool) -> Freed:
+    call = f"SELECT path FROM {function}('lake', older_than => TIMESTAMPTZ {quote(before.isoformat())}, dry_run => %s)"
     with _writing(lake):
-        for function in ("ducklake_cleanup_old_files", "ducklake_delete_orphaned_files"):
-            call = f"SELECT path FROM {function}('lake', older_than => {before}, dry_run => %s)"
-            sizes = [_size(Path(path)) for (path,) in lake.rows(call % "true")]
-            if not dry_run:
-                lake.rows(call % "false")
-            freed = Freed(freed.files + len(sizes), freed.n_bytes + sum(sizes))
+        freed = Freed.of(Path(path) for (path,) in lake.rows(call % "true"))
+        if not dry_run:
+            lake.rows(call % "false")
     return freed
+
+
+def waiting(lake: Lake, gone: Collection[int] = ()) -> Freed:
+    """The files that are scheduled for deletion and still there, with those that would be if the snapshots ``gone`` were let go."""
+    query = (
+        "SELECT path FROM __ducklake_metadata_lake.ducklake_files_scheduled_for_deletion UNION ALL "
+        "SELECT concat_ws('/', s.path || t.path, f.path) FROM (SELECT table_id, path, begin_snapshot, end_snapshot FROM "
+        "__ducklake_metadata_lake.ducklake_data_file UNION ALL SELECT table_id, path, begin_snapshot, end_snapshot FROM "
+        "__ducklake_metadata_lake.ducklake_delete_file) f JOIN __ducklake_metadata_lake.ducklake_table t USING (table_id) "
+        "JOIN __ducklake_metadata_lake.ducklake_schema s USING (schema_id) "
+        "WHERE f.end_snapshot IS NOT NULL AND NOT EXISTS (SELECT 1 FROM __ducklake_metadata_lake.ducklake_snapshot k "
+        "WHERE NOT list_contains(?::BIGINT[], k.snapshot_id) AND k.snapshot_id >= f.begin_snapshot AND k.snapshot_id < f.end_snapshot)"
+    )
+    return Freed.of(lake.path / "data" / path for (path,) in lake.rows(query, [list(gone)]))
 
 
 def vacuum_catalog(lake: Lake) -> bool:
@@ -111,11 +134,3 @@ def _writing(lake: Lake) -> Iterator[None]:
             yield
         except duckdb.Error as error:
             raise CaptionlakeError(f"{lake.path} could not be tidied ({first_line(error)}): run this again") from error
-
-
-def _size(path: Path) -> int:
-    """Of a file that may be gone already, as after a kill."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

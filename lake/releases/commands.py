@@ -128,6 +128,38 @@ def verify(label: str, lake: Path, as_json: bool) -> None:
 
 
 @release.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option(
+    "--keep-days",
+    type=float,
+    default=7,
+    show_default=True,
+    help="Keep the snapshots of so many days, for --at. Those of releases stay in any case.",
+)
+@lake_option
+@json_option
+def gc(dry_run: bool, keep_days: float, lake: Path, as_json: bool) -> None:
+    """Remove what no release and no row of today needs: old snapshots and their files, what killed processes left, unused copies."""
+    from captionlake.lake import Lake
+    from captionlake.lake.releases.gc import collect
+
+    with Lake.open(lake) as opened:
+        found = collect(opened, keep_days=keep_days, dry_run=dry_run)
+    rows: list[list[object]] = [[kind, one.files, one.n_bytes] for kind, one in found.freed.items()]
+    would = "would be " if dry_run else ""
+    parts = [table(["kind", "files", "bytes"], [*rows, ["total", "", found.n_bytes]])]
+    parts.append(
+        f"{found.snapshots:,} snapshots {would}let go, {found.kept:,} kept; {found.n_bytes:,} bytes {would}freed"
+    )
+    if found.waiting.files:
+        parts.append(
+            f"{found.waiting.files:,} table files, {found.waiting.n_bytes:,} bytes, {would.strip() or 'are'} no longer needed, and go "
+            "with a gc from tomorrow on, when no query is at them"
+        )
+    emit(as_json, asdict(found) | {"n_bytes": found.n_bytes}, "\n\n".join(parts))
+
+
+@release.command()
 @click.argument("label", metavar="NAME@VERSION")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--to", "form", type=click.Choice(FORMS), default=FORMS[0], show_default=True, help="The form to write.")

@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from captionlake.lake import Lake, maintenance
+from captionlake.lake.freed import Freed
 from captionlake.lake.locking import write_lock
 
 CAPTION = (
@@ -89,13 +90,36 @@ def test_orphans_go_when_they_are_old_enough(lake: Lake) -> None:
         path.write_bytes(b"a killed writer's")
     os.utime(old, (0, 0))
     day = timedelta(days=1)
-    assert maintenance.clean_files(lake, older_than=day, dry_run=True) == maintenance.Freed(1, 17)
+    assert maintenance.remove_orphans(lake, day, dry_run=True) == Freed(1, 17)
     assert old.exists()
-    assert maintenance.clean_files(lake, older_than=day) == maintenance.Freed(1, 17)
+    assert maintenance.clean_files(lake, older_than=day) == Freed(1, 17)
     assert (young.exists(), old.exists()) == (True, False)
-    assert maintenance.clean_files(lake) == maintenance.Freed(1, 17)
-    assert maintenance.clean_files(lake) == maintenance.Freed(0, 0)
+    assert maintenance.clean_files(lake) == Freed(1, 17)
+    assert maintenance.clean_files(lake) == Freed(0, 0)
     assert texts(lake) == {"text": 20}
+
+
+def test_files_that_were_just_replaced_stay_for_readers(lake: Lake) -> None:
+    add(lake, "a", "text", 20)
+    lake.commit(lambda connection: connection.execute("DELETE FROM captions WHERE caption_id = 'a1'"))
+    maintenance.rewrite(lake, ["captions"])
+    assert maintenance.waiting(lake).files == 0
+    gone = [snapshot for snapshot, _ in maintenance.snapshots(lake) if snapshot not in maintenance.pinned(lake)]
+    expected = maintenance.waiting(lake, gone)
+    maintenance.expire(lake)
+    assert (
+        maintenance.waiting(lake) == expected and expected.files == 2
+    )  # the file, and the one that marks what is deleted
+    for age in (timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)):
+        assert maintenance.remove_scheduled(lake, age) == Freed()
+    lake.connection.execute(
+        "UPDATE __ducklake_metadata_lake.ducklake_files_scheduled_for_deletion "
+        "SET schedule_start = strftime(now() - INTERVAL 2 DAY, '%Y-%m-%d %H:%M:%S.%f+00')"
+    )
+    assert maintenance.remove_scheduled(lake, timedelta(days=3)) == Freed()
+    assert maintenance.remove_scheduled(lake, timedelta(hours=1), dry_run=True) == expected
+    assert maintenance.remove_scheduled(lake, timedelta(hours=1)) == expected
+    assert maintenance.waiting(lake) == Freed()
 
 
 def test_a_kill_between_removal_and_its_note_is_mended(lake: Lake) -> None:
