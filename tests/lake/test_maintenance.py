@@ -23,6 +23,10 @@ def add(lake: Lake, name: str, text: str, rows: int) -> None:
     lake.commit(lambda connection: connection.execute(CAPTION, [name, text, rows]))
 
 
+def remove(lake: Lake, caption_id: str) -> None:
+    lake.commit(lambda connection: connection.execute("DELETE FROM captions WHERE caption_id = ?", [caption_id]))
+
+
 def release(lake: Lake, snapshot: int, version: str = "1.0.0") -> None:
     lake.commit(
         lambda connection: connection.execute(
@@ -153,7 +157,7 @@ def test_a_reader_goes_on_beside_it(lake: Lake) -> None:
     reader.start()
     try:
         for number in range(4):
-            lake.commit(lambda c, n=number: c.execute("DELETE FROM captions WHERE caption_id = ?", [f"{n}-7"]))
+            remove(lake, f"{number}-7")
             maintenance.rewrite(lake, ["captions"])
             maintenance.expire(lake)
             maintenance.clean_files(lake, older_than=timedelta(days=1))  # as a reader may be at the files

@@ -18,10 +18,16 @@ WITH a AS (
     SELECT a_position AS place, $a.name AS name, $a.version AS version, a_position AS "position", 'a' AS side FROM met WHERE outcome = 'changed'
     UNION ALL
     SELECT a_position, $b.name, $b.version, b_position, 'b' FROM met WHERE outcome = 'changed'
+), named AS (
+    SELECT s.place, s.side, list([rc.role, rc.caption_id] ORDER BY rc.ordinal) AS said
+    FROM sides s JOIN lake.release_captions rc USING (name, version, "position") GROUP BY ALL
+), renamed AS (  -- other captions, which may have the same texts
+    SELECT place FROM (FROM named WHERE side = 'a') one FULL JOIN (FROM named WHERE side = 'b') other USING (place)
+    WHERE one.said IS DISTINCT FROM other.said
 ), texts AS (
     SELECT s.place, s.side, list([rc.role, c.text] ORDER BY rc.ordinal) AS said
-    FROM sides s JOIN lake.release_captions rc USING (name, version, "position") JOIN lake.captions c USING (caption_id)
-    GROUP BY ALL
+    FROM sides s SEMI JOIN renamed USING (place) JOIN lake.release_captions rc USING (name, version, "position")
+    JOIN lake.captions c USING (caption_id) GROUP BY ALL
 ), retold AS (
     SELECT place FROM (FROM texts WHERE side = 'a') one FULL JOIN (FROM texts WHERE side = 'b') other USING (place)
     WHERE one.said IS DISTINCT FROM other.said

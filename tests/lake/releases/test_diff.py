@@ -175,14 +175,14 @@ def test_taken_down_rows_are_counted_apart(lake: Lake) -> None:
 def redact(lake: Lake, key: str) -> None:
     """What a takedown leaves of a row."""
     hole = "source = NULL, source_key = NULL, image_id = NULL, conversation_id = NULL"
-    for query in (
+    queries = (
         "DELETE FROM release_captions WHERE (name, version, position) IN "
         "(SELECT (name, version, position) FROM release_items WHERE source_key = ?)",
         f"UPDATE release_items SET {hole} WHERE source_key = ?",
         "DELETE FROM exclusions WHERE source_key = ?",
         "DELETE FROM images WHERE source_key = ?",
-    ):
-        lake.commit(lambda c, query=query: c.execute(query, [key]))
+    )
+    lake.commit(lambda connection: [connection.execute(query, [key]) for query in queries])
 
 
 def test_conversations_are_compared_by_what_they_say(lake: Lake, tmp_path: Path) -> None:
@@ -257,3 +257,17 @@ def test_the_page_shows_each_group_and_runs_nothing(lake: Lake, tmp_path: Path) 
     said = CliRunner().invoke(command, ["diff", first, second, "--lake", str(lake.path)]).output
     assert "1 added, 2 removed, 1 recaptioned, 1 changed, 1 unchanged" in said
     assert "\u202e" not in said
+
+
+def test_another_caption_with_the_same_text_is_no_other_caption(lake: Lake) -> None:
+    lake.commit(
+        lambda c: c.execute(
+            "UPDATE captions SET text = 'the same', kind = 'human' WHERE source_key IN ('00001.jpg', '00002.jpg')"
+        )
+    )
+    first = release(lake, "1.0.0", {1: ("train", 1), 2: ("train", 1), 3: ("train", 1)})
+    second = release(lake, "1.1.0", {1: ("test", 2), 2: ("test", 3), 3: ("test", 2)})
+    found = compare(lake, first, second)
+    reconciles(found)
+    assert (found.counts["changed"], found.counts["recaptioned"]) == (1, 2)
+    assert found.moved == {"train -> test": 1}

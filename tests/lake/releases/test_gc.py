@@ -158,7 +158,7 @@ def test_no_release_loses_anything(
         make = staticmethod(lambda: new_lake(tmp_path / uuid.uuid4().hex))
         cut = staticmethod(tiles)
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Here,
         settings=settings(
             max_examples=5, stateful_step_count=8, phases=[Phase.generate], suppress_health_check=list(HealthCheck)

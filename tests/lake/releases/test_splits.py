@@ -133,11 +133,11 @@ def test_conversations_go_by_their_picture_else_by_their_record(lake: Lake, tmp_
             [ids],
         )
     )
-    link = "UPDATE conversations SET image_ids = [?] WHERE origin IN (?, ?)"
-    for number, image_id in enumerate(ids):  # two rows each
-        lake.commit(
-            lambda c, n=number, i=image_id: c.execute(link, [i, f"mix.json:{2 * n + 1}", f"mix.json:{2 * n + 2}"])
-        )
+    link = (  # two rows each
+        "UPDATE conversations SET image_ids = [?::VARCHAR[][(split_part(origin, ':', 2)::INTEGER + 1) // 2]] "
+        "WHERE split_part(origin, ':', 2)::INTEGER <= 20"
+    )
+    lake.commit(lambda connection: connection.execute(link, [ids]))
     items = lake.arrow(
         "SELECT split_part(origin, ':', 2)::BIGINT - 1 AS position, conversation_id FROM conversations ORDER BY 1"
     )
