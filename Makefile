@@ -42,6 +42,7 @@ benchmarks: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/selection.py
 	$(BIN)/python benchmarks/placeholders.py
 	$(BIN)/python benchmarks/mixes.py
+	$(BIN)/python benchmarks/release_diff.py
 	$(BIN)/python benchmarks/join.py
 	$(BIN)/python benchmarks/join.py --curve
 	$(BIN)/python benchmarks/teacher.py --requests 1000

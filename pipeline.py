@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from captionlake.curation.select_config import SelectConfig
     from captionlake.curation.select_plan import Shortfall
     from captionlake.curation.selection import Selection
+    from captionlake.lake.releases.release import Draft
 
 
 log = logging.getLogger(__name__)
@@ -129,6 +130,7 @@ class Run:
         self.report = report
         self.tell = tell  # hears what a step is about to do
         self.model_id: str | None = None
+        self.snapshot: int | None = None  # at which to choose; None: the newest
 
     def steps(self) -> Iterator[tuple[Step, str, dict[str, Any]]]:
         recipe = self.recipe
@@ -213,7 +215,7 @@ class Run:
             self.recipe.select or SelectConfig(),
             model_id=self.model_id,
             captioned_by=caption.captioner if caption is not None and caption.is_brought else None,
-            snapshot=self.lake.snapshot(),
+            snapshot=self.lake.snapshot() if self.snapshot is None else self.snapshot,
             refused=refused,
         )
 
@@ -225,22 +227,27 @@ class Run:
             return brought(self.lake, self.recipe, selection, self.select)
         return by_model(self.lake, self.recipe, selection, self.select, self.tell)
 
-    def _release(self, selection: "Selection", captions: pa.Table | None) -> tuple[Step, str, dict[str, Any]]:
-        from captionlake.lake.releases.release import Draft, create_release
-        from captionlake.lake.runs import note_run
+    def draft(self, selection: "Selection", captions: pa.Table | None) -> "Draft":
+        """The release of a choice; ``captions`` as in ``Captioned``."""
+        from captionlake.lake.releases.release import Draft
 
         assert self.recipe.release is not None
-        draft = Draft(
+        return Draft(
             config=self.recipe.release,
             recipe=self.recipe.text,
             snapshot=selection.snapshot,
-            items=_with_split(selection),
+            items=_with_split(self.lake, selection, self.recipe.release.splits),
             exclusions=selection.exclusions.to_arrow(),
             producers=[self.recipe.caption.captioner if self.recipe.caption is not None else "source"],
             refuse=list(self.recipe.caption.refuse) if self.recipe.caption is not None else [],
             captions=captions,
         )
-        release, new = create_release(self.lake, draft)
+
+    def _release(self, selection: "Selection", captions: pa.Table | None) -> tuple[Step, str, dict[str, Any]]:
+        from captionlake.lake.releases.release import create_release
+        from captionlake.lake.runs import note_run
+
+        release, new = create_release(self.lake, self.draft(selection, captions))
         self.report.release = release.label
         counts = {"n_items": release.n_items, "content_sha256": release.content_sha256, "new": new}
         if new:
@@ -269,9 +276,11 @@ class Run:
         return Step.CARD, f"{written.facts} facts, each with its query", {"card": str(self.report.card)}
 
 
-def _with_split(selection: "Selection") -> pa.Table:
-    items: pa.Table = selection.items.select("source", "source_key", "image_id").to_arrow()
-    return items.append_column("split", pa.array(["train"] * items.num_rows, pa.string()))
+def _with_split(lake: Lake, selection: "Selection", splits: dict[str, float]) -> pa.Table:
+    from captionlake.lake.releases.splits import split_sql
+
+    with lake.registered(_items=selection.items.select("source", "source_key", "image_id").to_arrow()):
+        return lake.arrow(f"SELECT *, {split_sql('image_id', splits)} AS split FROM _items")
 
 
 def _select_said(selection: "Selection") -> tuple[str, dict[str, Any]]:

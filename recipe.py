@@ -98,6 +98,28 @@ def load_recipe(path: Path) -> Recipe:
     return _recipe(path, text, found)
 
 
+def stored_recipe(label: str, text: str, lake: Path, folder: Path) -> Recipe:
+    """The recipe that a release stores, for the lake that it is in; its relative paths are taken from ``folder``.
+
+    Files that it names need not be there. Raises where this version does not understand it.
+    """
+    toml = text.removeprefix("\ufeff")
+    path = folder / f"{label}.toml"
+    check = Check(parse(path, toml), places(toml), _TABLES)
+    check_numbers(check)
+    if not check.problems():
+        check.keys()
+        found = check.values() | {"lake": str(lake)}
+        if "release" not in found:
+            check.missing((), "release")
+    if check.problems():
+        raise CaptionlakeError(
+            f"the recipe that {label} stores is none of this version ({check.problems()[0]}): "
+            "use the version of captionlake that made it"
+        )
+    return _recipe(path, text, found)
+
+
 def _not_yet(check: Check) -> None:
     for name, what in _NOT_YET.items():
         if name in check.data:

@@ -1,4 +1,4 @@
-"""Commands that take a recipe: run, select, release create; and release proof, which reads that of a release."""
+"""Commands that take a recipe: run, select, release create; and release proof and rebuild, which read that of a release."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captionlake.curation.proof_command import proof
-from captionlake.lake.options import emit, json_option, printable, table
+from captionlake.errors import CaptionlakeError
+from captionlake.lake.options import emit, json_option, lake_option, printable, table
 from captionlake.lake.releases.commands import release
 
 if TYPE_CHECKING:
@@ -82,6 +83,35 @@ def create(recipe: Path, as_json: bool) -> None:
 
     report = create_release(load_recipe(recipe))
     emit(as_json, _data(report), _text(report))
+
+
+@release.command()
+@click.argument("label", metavar="NAME@VERSION")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=".",
+    show_default=True,
+    help="Where its recipe stood: relative paths in it, as to prompts and checkpoints, are taken from there.",
+)
+@lake_option
+@json_option
+def rebuild(label: str, folder: Path, lake: Path, as_json: bool) -> None:
+    """Choose the rows of a release again, from its own recipe and snapshot, and compare. Exit 1 where one differs; writes nothing."""
+    from captionlake.lake import Lake
+    from captionlake.rebuild import rebuild as choose
+
+    with Lake.open(lake) as opened:
+        found = choose(opened, label, folder.absolute())
+    said = f"rebuilt: same content {found.content_sha256}: {found.items:,} rows, {found.excluded:,} left out"
+    if found.same or as_json:
+        emit(as_json, asdict(found) | {"same": found.same}, said)
+    if not found.same:
+        first = "; ".join(printable(one) for one in found.differ) or "its rows are in another order"
+        raise CaptionlakeError(
+            f"{label} came out otherwise: content {found.content_sha256[:12]}, not {found.stored_sha256[:12]}, and "
+            f"{found.n_differ:,} rows differ: {first}"
+        )
 
 
 def _data(report: "RunReport") -> dict[str, Any]:

@@ -22,7 +22,7 @@ from captionlake.lake import catalog
 from captionlake.lake.catalog import first_line, quote
 from captionlake.lake.durable import sync_folder
 from captionlake.lake.locking import write_lock
-from captionlake.lake.shards import NO_SHARD, Locator, ShardReader, ShardWriter, sweep_shards
+from captionlake.lake.shards import NO_SHARD, Locator, ShardReader, ShardWriter, old_shards, remove_shards
 from captionlake.lake.staging import staging_folder, sweep_staging
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,10 @@ T = TypeVar("T")
 Parameters = list[Any] | dict[str, Any] | None
 _ATTEMPTS = 6
 _TRANSIENT = ("database is locked", "Transaction conflict", "transaction conflict", "database table is locked")
+_SNAPSHOTS_OF_IMAGES = (
+    "SELECT snapshot_id FROM ducklake_snapshots('lake') WHERE snapshot_id >= (SELECT begin_snapshot FROM "
+    "__ducklake_metadata_lake.ducklake_table WHERE table_name = 'images' AND end_snapshot IS NULL) ORDER BY 1"
+)
 _MERGE_ABOVE = 64  # data files of one table; past it, small files are merged after a step
 
 
@@ -269,9 +273,23 @@ class Lake:
         data files that a merge replaced over a day ago (no snapshot needs them; a reader may still have been at them)."""
         sweep_staging(self.path)
         with write_lock(self.path):
-            named = {shard for (shard,) in self.rows("SELECT DISTINCT shard FROM images")}
-            sweep_shards(self.path / "images", named)
-            self.connection.execute("CALL ducklake_cleanup_old_files('lake', older_than => now() - INTERVAL 1 DAY)")
+            remove_shards(self.path / "images", self.needless_shards())
+            # DuckLake tells days apart alone (see captionlake.lake.maintenance): all that was replaced before yesterday.
+            before = "date_trunc('day', now()) - INTERVAL '1 day 1 microsecond'"
+            self.connection.execute(f"CALL ducklake_cleanup_old_files('lake', older_than => {before})")
+
+    def needless_shards(self) -> set[str]:
+        """Names of shards older than a day that no row of ``images`` names, now or at a snapshot that is left.
+
+        None where no row names any: such a catalog may be the wrong one.
+        """
+        named = {shard for (shard,) in self.rows("SELECT DISTINCT shard FROM images")}
+        needless = old_shards(self.path / "images") - named if named else set()
+        if needless:
+            for (snapshot,) in self.rows(_SNAPSHOTS_OF_IMAGES):
+                query = f"SELECT DISTINCT shard FROM images AT (VERSION => {snapshot:d}) WHERE list_contains(?, shard)"
+                needless -= {shard for (shard,) in self.rows(query, [sorted(needless)])} if needless else set()
+        return needless
 
     def merge_small_files(self) -> None:
         """Merge the small data files of tables that have many: a commit leaves one file a table, and many make scans slow."""

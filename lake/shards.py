@@ -133,17 +133,17 @@ def place_shard(staged: Path, images: Path) -> str:
     return name
 
 
-def sweep_shards(images: Path, named: set[str]) -> int:
-    """Remove shards that no row names and that are older than a day; only under the write lock. Returns how many."""
-    swept = 0
-    if not named:  # a catalog that names none may be the wrong one
-        return swept
-    for path in images.glob("shard-*.parquet"):
-        if path.name != NO_SHARD and path.name not in named and time.time() - path.stat().st_mtime > _STALE_SECONDS:
-            log.warning("removing %s: no row names it", path.name)
-            path.unlink()
-            swept += 1
-    return swept
+def old_shards(images: Path) -> set[str]:
+    """Names of the shards that are older than a day: an ingest that wrote a younger one may not have committed its rows yet."""
+    paths = [path for path in images.glob("shard-*.parquet") if path.name != NO_SHARD]
+    return {path.name for path in paths if time.time() - path.stat().st_mtime > _STALE_SECONDS}
+
+
+def remove_shards(images: Path, names: set[str]) -> None:
+    """Remove shards that no row names; only under the write lock."""
+    for name in sorted(names):
+        log.warning("removing %s: no row names it", name)
+        (images / name).unlink(missing_ok=True)
 
 
 class ShardReader:

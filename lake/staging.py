@@ -9,6 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from captionlake.lake.freed import Freed
+
 _STALE_SECONDS = 24 * 3600
 
 
@@ -28,22 +30,26 @@ def staging_folder(lake: Path, name: str) -> Iterator[Path]:
             folder.with_suffix(".lock").unlink(missing_ok=True)
 
 
-def sweep_staging(lake: Path) -> int:
-    """Remove the folders of processes that ended without removing them. Returns how many."""
-    swept = 0
+def sweep_staging(lake: Path, *, dry_run: bool = False) -> Freed:
+    """Remove the folders of processes that ended without removing them. Returns how many, and their bytes."""
+    swept = Freed()
     root = lake / "staging"
     for lock_file in sorted(root.glob("*.lock")) if root.is_dir() else []:
+        folder = lock_file.with_suffix("")
         try:
             with FileLock(lock_file, timeout=0):
-                if _remove(lock_file.with_suffix("")):
-                    lock_file.unlink(missing_ok=True)
-                    swept += 1
+                found = Freed.of([folder])
+                if dry_run or _remove(folder):
+                    swept += found
+                    if not dry_run:
+                        lock_file.unlink(missing_ok=True)
         except Timeout:
             continue
     # What queries spilled has no lock; DuckDB removes it unless it was killed.
     for folder in [path for path in root.glob("*") if path.is_dir() and not path.with_suffix(".lock").exists()]:
-        if time.time() - _last_touched(folder) > _STALE_SECONDS and _remove(folder):
-            swept += 1
+        found = Freed.of([folder])
+        if time.time() - _last_touched(folder) > _STALE_SECONDS and (dry_run or _remove(folder)):
+            swept += found
     return swept
 
 

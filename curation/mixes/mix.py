@@ -105,7 +105,7 @@ def _path(name: str | None) -> Path | None:
 
 
 def _items(lake: Lake, config: MixConfig, base: str, detail: Detail, ids: list[str]) -> pa.Table:
-    """Position, conversation_id and split. What is put in takes the places of what is taken out, in order; the rest comes last."""
+    """Position and conversation_id. What is put in takes the places of what is taken out, in order; the rest comes last."""
     frame = lake.sql(f"SELECT {ROW_OF} AS row, conversation_id FROM conversations WHERE {of_origin(base)}").pl()
     if config.replace is not None:
         frame = frame.filter(~pl.col("conversation_id").is_in(detail.conversation_ids))
@@ -119,9 +119,7 @@ def _items(lake: Lake, config: MixConfig, base: str, detail: Detail, ids: list[s
     if config.order == "shuffle":
         keys = [hashlib.sha256(f"{config.seed}:{id}".encode()).digest() for id in frame["conversation_id"]]
         frame = frame.with_columns(pl.Series("key", keys, pl.Binary)).sort("key")
-    return frame.select(
-        pl.int_range(pl.len(), dtype=pl.Int64).alias("position"), "conversation_id", pl.lit("train").alias("split")
-    ).to_arrow()
+    return frame.select(pl.int_range(pl.len(), dtype=pl.Int64).alias("position"), "conversation_id").to_arrow()
 
 
 def _parts(lake: Lake, base: str, detail: Detail, ids: list[str]) -> list[MixPart]:

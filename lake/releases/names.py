@@ -6,16 +6,19 @@ import duckdb
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.catalog import quote
+from captionlake.lake.releases.semver import WANTED, is_version
 
 _NAME = re.compile(r"[^@\s]+")
 _SHOWN = 10
 
 
 def parse_release(text: str) -> tuple[str, str]:
-    """``name@version`` as (name, version)."""
+    """``name@version`` as (name, version). Raises where the version is none."""
     name, at, version = text.strip().partition("@")
     if not at or not _NAME.fullmatch(name) or not _NAME.fullmatch(version):
         raise CaptionlakeError(f"'{text}' names no release: write NAME@VERSION, such as sharegpt4v@1.0.0")
+    if not is_version(version):
+        raise CaptionlakeError(f"'{text}' names no release: {version} is not {WANTED}")
     return name, version
 
 

@@ -18,6 +18,7 @@ from captionlake.lake.progress import progress
 from captionlake.lake.releases.config import ReleaseConfig
 from captionlake.lake.releases.content import CHUNK, ContentHash, with_texts
 from captionlake.lake.releases.names import parse_release, release_row
+from captionlake.lake.releases.semver import parent_version, precedence
 
 ITEMS = pa.schema(
     [
@@ -64,6 +65,7 @@ class Release:
     n_items: int
     state: str
     created_at: datetime
+    parent: str | None = None  # NAME@VERSION of the version before
 
     @property
     def label(self) -> str:
@@ -71,12 +73,13 @@ class Release:
         return f"{self.name}@{self.version}"
 
 
-_COLUMNS = "name, version, kind, snapshot_id, content_sha256, n_items, state, created_at"
+_COLUMNS = "name, version, kind, snapshot_id, content_sha256, n_items, state, created_at, parent"
 
 
 def list_releases(lake: Lake) -> list[Release]:
-    """All releases, oldest first."""
-    return [Release(*row) for row in lake.rows(f"SELECT {_COLUMNS} FROM releases ORDER BY created_at, name, version")]
+    """All releases by name, the versions of each in order of precedence."""
+    found = [Release(*row) for row in lake.rows(f"SELECT {_COLUMNS} FROM releases")]
+    return sorted(found, key=lambda release: (release.name, precedence(release.version), release.created_at))
 
 
 def find_release(lake: Lake, label: str) -> Release:
@@ -90,7 +93,7 @@ def create_release(lake: Lake, draft: Draft) -> tuple[Release, bool]:
     The same content under the same name and version is the release that is there already; other content is refused.
     """
     _check_complete(lake, draft)
-    items, content = _items(lake, draft)
+    items, content = draft_items(lake, draft)
     header = release_row_of(
         draft.config,
         kind="images",
@@ -130,9 +133,11 @@ def write_release(
 ) -> tuple[Release, bool]:
     """Add a row of ``releases``, and to each table of ``rows`` what its query gives, in one transaction.
 
-    The same content under the same name and version is the release that is there already; other content is refused.
+    Its parent is the highest version of the name, of the same kind, that is not above it. The same content under the same name and
+    version is the release that is there already; other content is refused.
     """
     name, version, content = header["name"], header["version"], header["content_sha256"]
+    snapshot, kind = header["snapshot_id"], header["kind"]
 
     def change(connection: duckdb.DuckDBPyConnection) -> bool:
         there = connection.execute(
@@ -145,7 +150,11 @@ def write_release(
                 f"release {name}@{version} is there already with other content ({there[0][:12]}, now {content[:12]}): "
                 "give [release] a new version"
             )
-        connection.execute("INSERT INTO releases BY NAME FROM _release")
+        _check_snapshot(connection, snapshot)
+        before = connection.execute("SELECT version FROM releases WHERE name = ? AND kind = ?", [name, kind]).fetchall()
+        parent = parent_version(version, [other for (other,) in before])
+        label = None if parent is None else f"{name}@{parent}"
+        connection.execute("INSERT INTO releases BY NAME SELECT *, ?::VARCHAR AS parent FROM _release", [label])
         for table, query in rows.items():
             connection.execute(
                 f"INSERT INTO {table} BY NAME SELECT {quote(name)} AS name, {quote(version)} AS version, * FROM ({query})"
@@ -154,6 +163,15 @@ def write_release(
 
     new = lake.commit(change, _release=pa.Table.from_pylist([header]), **tables)
     return find_release(lake, f"{name}@{version}"), new
+
+
+def _check_snapshot(connection: duckdb.DuckDBPyConnection, snapshot: int) -> None:
+    """Under the write lock, so that nobody lets it go before the release pins it."""
+    there = "SELECT 1 FROM ducklake_snapshots('lake') WHERE snapshot_id = ?"
+    if connection.execute(there, [snapshot]).fetchone() is None:
+        raise CaptionlakeError(
+            f"snapshot {snapshot}, of which the choice was made, has been let go meanwhile: run the same command again"
+        )
 
 
 def _check_complete(lake: Lake, draft: Draft) -> None:
@@ -171,8 +189,9 @@ def _check_complete(lake: Lake, draft: Draft) -> None:
         )
 
 
-def _items(lake: Lake, draft: Draft) -> tuple[pa.Table, str]:
-    """The items in order of source and key, with positions and hashes, and the content hash; leaves ``draft_captions`` behind."""
+def draft_items(lake: Lake, draft: Draft) -> tuple[pa.Table, str]:
+    """The items (``ITEMS``) in order of source and key, with positions and hashes, and the content hash. Writes nothing to the lake;
+    leaves the temporary table ``draft_captions`` behind."""
     connection = lake.connection
     with lake.registered(_chosen=draft.items):
         connection.execute(

@@ -34,3 +34,13 @@ def parts(lake: Lake, release: Release) -> list[tuple[str, int, int, int]]:
         "WHERE r.name = $name AND r.version = $version GROUP BY ALL ORDER BY ALL",
         {"name": release.name, "version": release.version},
     )
+
+
+def splits(lake: Lake, release: Release) -> dict[str, int]:
+    """Items of each split."""
+    return dict(
+        lake.rows(
+            "SELECT split, count(*) FROM release_items WHERE name = ? AND version = ? GROUP BY ALL ORDER BY 2 DESC, 1",
+            [release.name, release.version],
+        )
+    )

@@ -10,12 +10,13 @@ from captionlake.lake.lake import Lake
 from captionlake.lake.releases.config import ReleaseConfig
 from captionlake.lake.releases.content import ContentHash, fetched
 from captionlake.lake.releases.release import Release, release_row_of, write_release
+from captionlake.lake.releases.splits import split_sql
 from captionlake.lake.sft.importing import MEMORY
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SftDraft:
-    """What a release is to hold: ``items`` has position (from 0), conversation_id and split; ``snapshot`` has all of them."""
+    """What a release is to hold: ``items`` has position (from 0) and conversation_id; ``snapshot`` has all of them."""
 
     config: ReleaseConfig
     recipe: str
@@ -31,7 +32,8 @@ def create_sft_release(lake: Lake, draft: SftDraft) -> tuple[Release, bool]:
     query = files("captionlake.lake").joinpath("sql/sft_items.sql").read_text()
     with lake.memory_limit(2 * MEMORY):
         with lake.registered(_chosen=draft.items):
-            lake.connection.execute(query.replace(":snapshot", str(draft.snapshot)))
+            split = split_sql("key", draft.config.splits)
+            lake.connection.execute(query.replace(":snapshot", str(draft.snapshot)).replace(":split", split))
         wrong = lake.value(
             "SELECT count(*) FROM sft_items WHERE row_sha256 IS NULL OR conversation_id IN "
             "(SELECT conversation_id FROM sft_items GROUP BY 1 HAVING count(*) > 1)"

@@ -71,7 +71,7 @@ def sft(lake: Lake) -> Lake:
 
 def sft_draft(lake: Lake, where: str = "true") -> SftDraft:
     items = lake.arrow(
-        "SELECT row_number() OVER (ORDER BY origin DESC) - 1 AS position, conversation_id, 'train' AS split "
+        "SELECT row_number() OVER (ORDER BY origin DESC) - 1 AS position, conversation_id "
         f"FROM conversations WHERE {where}"
     )
     return SftDraft(

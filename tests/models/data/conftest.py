@@ -42,7 +42,7 @@ def release_conversations(lake: Lake, rows: list[dict[str, Any]], folder: Path, 
     path.write_text(json.dumps(rows))
     import_conversations(lake, path)
     items = lake.arrow(
-        "SELECT split_part(origin, ':', 2)::BIGINT - 1 AS position, conversation_id, 'train' AS split "
+        "SELECT split_part(origin, ':', 2)::BIGINT - 1 AS position, conversation_id "
         f"FROM conversations WHERE origin LIKE '{path.name}:%'"
     )
     config = ReleaseConfig(name="mix", version=version)

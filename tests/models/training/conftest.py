@@ -49,9 +49,7 @@ def save_mix(lake: Lake, folder: Path) -> None:
     path = folder / "mix.json"
     path.write_text(json.dumps(rows))
     import_conversations(lake, path)
-    items = lake.arrow(
-        "SELECT split_part(origin, ':', 2)::BIGINT - 1 AS position, conversation_id, 'train' AS split FROM conversations"
-    )
+    items = lake.arrow("SELECT split_part(origin, ':', 2)::BIGINT - 1 AS position, conversation_id FROM conversations")
     config = ReleaseConfig(name="mix", version="1.0.0")
     create_sft_release(lake, SftDraft(config=config, recipe="[mix]", snapshot=lake.snapshot(), items=items))
 
