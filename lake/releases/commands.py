@@ -1,4 +1,4 @@
-"""``captionlake release list|show|diff|verify|export|gc``; ``create`` and ``rebuild`` stand with ``run``, for they need a recipe."""
+"""``captionlake release list|show|diff|verify|export|delete|gc``; ``create`` and ``rebuild`` stand with ``run``, for they need a recipe."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -125,6 +125,21 @@ def verify(label: str, lake: Path, as_json: bool) -> None:
         asdict(found),
         f"{label} is valid: {found.n_items:,} rows, {found.n_pictures:,} pictures, content {found.content_sha256}",
     )
+
+
+@release.command()
+@click.argument("label", metavar="NAME@VERSION")
+@click.option("--force", is_flag=True, help="Delete it even where it was published.")
+@lake_option
+@json_option
+def delete(label: str, force: bool, lake: Path, as_json: bool) -> None:
+    """Forget a release. Its pictures and captions stay in the lake; `release gc` removes what it alone needed."""
+    from captionlake.lake import Lake
+    from captionlake.lake.releases.deletion import delete_release
+
+    with Lake.open(lake) as opened:
+        gone = delete_release(opened, label, force=force)
+    emit(as_json, asdict(gone), f"{gone.label} is deleted: {gone.n_items:,} rows, content {gone.content_sha256}")
 
 
 @release.command()

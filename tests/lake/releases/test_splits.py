@@ -134,7 +134,7 @@ def test_conversations_go_by_their_picture_else_by_their_record(lake: Lake, tmp_
         )
     )
     link = (  # two rows each
-        "UPDATE conversations SET image_ids = [?::VARCHAR[][(split_part(origin, ':', 2)::INTEGER + 1) // 2]] "
+        "UPDATE conversations SET image_ids = [(?::VARCHAR[])[(split_part(origin, ':', 2)::INTEGER + 1) // 2]] "
         "WHERE split_part(origin, ':', 2)::INTEGER <= 20"
     )
     lake.commit(lambda connection: connection.execute(link, [ids]))
