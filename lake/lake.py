@@ -156,17 +156,6 @@ class Lake:
         """As ``picture``, where the place is known already."""
         return self._reader.read(image_id, locator)
 
-    def damaged(self, image_ids: Sequence[str]) -> Iterator[str]:
-        """One line for each picture named whose bytes are missing or are not those that were stored."""
-        missing = set(image_ids)
-        for image_id, locator in self._located(image_ids):
-            missing.discard(image_id)
-            try:
-                self._reader.read(image_id, locator)
-            except CaptionlakeError as error:
-                yield str(error)
-        yield from (f"picture {image_id} is not in the lake" for image_id in sorted(missing))
-
     def _located(self, image_ids: Sequence[str]) -> Iterator[tuple[str, Locator]]:
         wanted = pa.table({"image_id": pa.array(list(image_ids), pa.string())})
         with self.registered(_wanted=wanted):

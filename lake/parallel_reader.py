@@ -2,9 +2,8 @@
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import batched
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -38,12 +37,12 @@ class ParallelReader:
 
     def read(self, places: Sequence[Place]) -> list[bytes | CaptionlakeError]:
         """The bytes of each picture in the order given, or what is wrong with it."""
-        found = self._pool.map(self._several, batched(places, _TOGETHER))
+        found = self._pool.map(self._several, _parts(places))
         return [one for several in found for one in several]
 
     def check(self, places: Sequence[Place]) -> list[CaptionlakeError | None]:
         """What is wrong with each picture; keeps no bytes."""
-        found = self._pool.map(lambda some: [_problem(one) for one in self._several(some)], batched(places, _TOGETHER))
+        found = self._pool.map(lambda some: [_problem(one) for one in self._several(some)], _parts(places))
         return [one for several in found for one in several]
 
     def _several(self, places: Sequence[Place]) -> list[bytes | CaptionlakeError]:
@@ -52,6 +51,10 @@ class ParallelReader:
             reader = self._own.reader = ShardReader(self._images)
             self._readers.append(reader)
         return [_read(reader, image_id, locator) for image_id, locator in places]
+
+
+def _parts(places: Sequence[Place]) -> Iterator[Sequence[Place]]:
+    return (places[start : start + _TOGETHER] for start in range(0, len(places), _TOGETHER))
 
 
 def _read(reader: ShardReader, image_id: str, locator: Locator) -> bytes | CaptionlakeError:

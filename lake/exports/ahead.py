@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -14,7 +14,7 @@ class _Failed:
         self.error = error
 
 
-def ahead(items: Iterable[T], most: int = 4) -> Iterator[T]:
+def ahead(items: Iterable[T], most: int = 4) -> Generator[T]:
     """The same items in the same order; at most so many wait. What making them raises is raised here, and nothing is made after the end."""
     made: queue.Queue[T | _Failed | None] = queue.Queue(most)
     ended = threading.Event()

@@ -3,7 +3,6 @@
 The database makes the text of each row, and its column of texts is what is written, so that no row passes through Python.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,18 +11,11 @@ import pyarrow as pa
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.durable import sync_folder
-from captionlake.lake.exports.ahead import ahead
-from captionlake.lake.exports.ordered import ROWS_PER_RANGE, in_order
+from captionlake.lake.exports.ordered import ordered_rows, ranges_of
 from captionlake.lake.lake import Lake
 from captionlake.lake.progress import progress
 from captionlake.lake.sft.origins import ROW_OF, count_of, list_origins, of_origin
 from captionlake.lake.sft.record import MARK
-
-_BATCH = 8192  # rows that the database hands over at once
-_MEMORY = 512 * 2**20  # bytes that the database may take, and more for each row:
-_PER_ROW = (
-    300  # bytes: its ids, its path and its place in the tables by which captions find their rows, and room beside them
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +72,6 @@ def write_json(
         partial.unlink(missing_ok=True)
         raise
     return Written(rows, path.stat().st_size)
-
-
-def ranges_of(lake: Lake, query: str, given: dict[str, Any] | None) -> dict[int, int]:
-    """How many rows of a query fall into each range of positions."""
-    counted = f"SELECT position // {ROWS_PER_RANGE}, count(*) FROM ({query}) GROUP BY 1"
-    return dict(lake.connection.cursor().execute(counted, given).fetchall())
-
-
-def ordered_rows(
-    lake: Lake, query: str, given: dict[str, Any], ranges: dict[int, int] | None = None
-) -> Iterator[pa.Table]:
-    """The rows of a query in order of its column ``position``, in memory that grows with their number but not with their texts."""
-    ranges = ranges_of(lake, query, given) if ranges is None else ranges
-    memory = _MEMORY + _PER_ROW * sum(ranges.values())
-    with lake.staging("export") as staging, lake.memory_limit(memory), lake.joins_as_written():
-        reader = lake.connection.cursor().execute(query, given).to_arrow_reader(_BATCH)
-        yield from in_order(ahead(reader), ranges, staging)
 
 
 def _write(file: BinaryIO, texts: pa.ChunkedArray, *, last: bool) -> None:

@@ -7,12 +7,38 @@ memory, and in files where it is much.
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from captionlake.lake.exports.ahead import ahead
+from captionlake.lake.lake import Lake
+
 ROWS_PER_RANGE = 8192  # positions of one range
 _WAITING = 96 * 2**20  # bytes that wait in memory
+_BATCH = 8192  # rows that the database hands over at once
+_MEMORY = 512 * 2**20  # bytes that the database may take, and more for each row:
+_PER_ROW = (
+    300  # bytes: its ids, its path and its place in the tables by which captions find their rows, and room beside them
+)
+
+
+def ranges_of(lake: Lake, query: str, given: dict[str, Any] | None) -> dict[int, int]:
+    """How many rows of a query fall into each range of positions."""
+    counted = f"SELECT position // {ROWS_PER_RANGE}, count(*) FROM ({query}) GROUP BY 1"
+    return dict(lake.connection.cursor().execute(counted, given).fetchall())
+
+
+def ordered_rows(
+    lake: Lake, query: str, given: dict[str, Any], ranges: dict[int, int] | None = None
+) -> Iterator[pa.Table]:
+    """The rows of a query in order of its column ``position``, in memory that grows with their number but not with their texts."""
+    ranges = ranges_of(lake, query, given) if ranges is None else ranges
+    memory = _MEMORY + _PER_ROW * sum(ranges.values())
+    with lake.staging("export") as staging, lake.memory_limit(memory), lake.joins_as_written():
+        reader = lake.connection.cursor().execute(query, given).to_arrow_reader(_BATCH)
+        yield from in_order(ahead(reader), ranges, staging)
 
 
 def in_order(batches: Iterable[pa.RecordBatch], ranges: Mapping[int, int], folder: Path) -> Iterator[pa.Table]:

@@ -7,16 +7,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from captionlake.errors import CaptionlakeError
 from captionlake.lake.exports.image_parquet import ExportCounts
-from captionlake.lake.exports.json_files import ordered_rows
-from captionlake.lake.exports.split_writer import SplitWriter, described
+from captionlake.lake.exports.ordered import ordered_rows
+from captionlake.lake.exports.split_writer import BYTES_PER_GROUP, ROWS_PER_GROUP, SplitWriter, described
 from captionlake.lake.lake import Lake
 from captionlake.lake.progress import progress
+from captionlake.lake.releases.redacted import redacted_rows
 from captionlake.lake.releases.release import Release
 from captionlake.lake.shards import Locator
 
-_ROWS_PER_GROUP = 200
+_PICTURES = "pictures.list.element.bytes"
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _TURN = pa.struct([("from", pa.string()), ("value", pa.string())])
 SCHEMA = pa.schema(
@@ -42,9 +42,10 @@ def write_sft_parquet(
     sources allow no copies, unless they are for ``own_use``.
     """
     (folder / "data").mkdir()
-    counts = ExportCounts()
-    schema = described(SCHEMA, _features(), release)
-    writers: dict[str, SplitWriter] = {}
+    gone = redacted_rows(lake, release)
+    counts = ExportCounts(redacted=len(gone))
+    schema = described(SCHEMA, _features(), release, redacted=gone)
+    groups: dict[str, _Groups] = {}
     with progress(f"export {release.label}", release.n_items) as advance:
         for table in ordered_rows(lake, query, given):
             known = _known(lake, release, table)
@@ -54,18 +55,42 @@ def write_sft_parquet(
                 counts.rows += 1
                 counts.withheld += any(picture is not None and picture["bytes"] is None for picture in pictures)
                 split = row["split"]
-                if split not in writers:
-                    writers[split] = SplitWriter(folder / "data", split, schema, _ROWS_PER_GROUP)
+                if split not in groups:
+                    groups[split] = _Groups(SplitWriter(folder / "data", split, schema, _PICTURES), schema)
                 n_bytes = len(text) + sum(len(p["bytes"] or b"") for p in pictures if p)
-                writers[split].add(_row(text.removesuffix(",\n")) | row | {"pictures": pictures}, n_bytes)
+                groups[split].add(_row(text.removesuffix(",\n")) | row | {"pictures": pictures}, n_bytes)
                 advance(1)
-    for writer in writers.values():
-        writer.close()
-    if counts.rows != release.n_items:
-        raise CaptionlakeError(
-            f"only {counts.rows:,} of the {release.n_items:,} rows of {release.label} are there: run  captionlake release verify"
-        )
+    for group in groups.values():
+        group.close()
+    counts.check(release)
     return counts
+
+
+class _Groups:
+    """Rows gathered into row groups."""
+
+    def __init__(self, writer: SplitWriter, schema: pa.Schema) -> None:
+        self._writer = writer
+        self._schema = schema
+        self._rows: list[dict[str, Any]] = []
+        self._n_bytes = 0
+
+    def add(self, row: dict[str, Any], n_bytes: int) -> None:
+        """Append a row of about so many bytes."""
+        if self._rows and (len(self._rows) == ROWS_PER_GROUP or self._n_bytes + n_bytes > BYTES_PER_GROUP):
+            self._flush()
+        self._rows.append(row)
+        self._n_bytes += n_bytes
+
+    def _flush(self) -> None:
+        self._writer.write(pa.Table.from_pylist(self._rows, self._schema))
+        self._rows, self._n_bytes = [], 0
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._rows:
+            self._flush()
+        self._writer.close()
 
 
 def _known(lake: Lake, release: Release, table: pa.Table) -> dict[int, dict[str, Any]]:

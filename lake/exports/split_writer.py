@@ -1,4 +1,8 @@
-"""The Parquet files of one split of a release, in row groups that are read one after another."""
+"""The Parquet files of one split of a release, in row groups that are read one after another.
+
+Pages end where the content says so (content-defined chunking), so that a store which keeps equal pieces once, as the Hub's does, takes
+in of a new version only what changed. Pictures are compressed already and are stored as they are; texts are compressed.
+"""
 
 import json
 from pathlib import Path
@@ -9,55 +13,57 @@ import pyarrow.parquet as pq
 
 from captionlake.lake.releases.release import Release
 
-_BYTES_PER_GROUP = 128 * 2**20
+BYTES_PER_GROUP = 64 * 2**20
+ROWS_PER_GROUP = 1024
 _BYTES_PER_FILE = 512 * 2**20
 
 
-def described(schema: pa.Schema, features: dict[str, Any], release: Release) -> pa.Schema:
-    """The schema with what the Hub is to know of its columns, and with what release the rows are of."""
-    told = {"release": release.label, "content_sha256": release.content_sha256, "kind": release.kind}
+def described(schema: pa.Schema, features: dict[str, Any], release: Release, **told: Any) -> pa.Schema:
+    """The schema with what the Hub is to know of its columns, and with what release the rows are of, and ``told`` beside."""
+    told = {"release": release.label, "content_sha256": release.content_sha256, "kind": release.kind, **told}
     return schema.with_metadata(
         {"huggingface": json.dumps({"info": {"features": features}}), "captionlake": json.dumps(told)}
     )
 
 
 class SplitWriter:
-    """Writes rows in their order; the files get their final names, with their number, when all are written."""
+    """Writes row groups in their order; the files get their final names, with their number, when all are written.
 
-    def __init__(self, folder: Path, split: str, schema: pa.Schema, rows_per_group: int) -> None:
+    ``stored``: the column that is not compressed, by its path in the file.
+    """
+
+    def __init__(self, folder: Path, split: str, schema: pa.Schema, stored: str) -> None:
         self._folder = folder
         self._split = split
         self._schema = schema
-        self._rows_per_group = rows_per_group
+        self._stored = stored
+        self._leaves = _leaves(schema)
         self._files: list[Path] = []
         self._writer: pq.ParquetWriter | None = None
-        self._group: list[dict[str, Any]] = []
-        self._group_bytes = 0
         self._file_bytes = 0
 
-    def add(self, row: dict[str, Any], n_bytes: int) -> None:
-        """Append a row of about so many bytes."""
-        full = len(self._group) == self._rows_per_group or self._group_bytes + n_bytes > _BYTES_PER_GROUP
-        if self._group and full:
-            self._flush()
-        self._group.append(row)
-        self._group_bytes += n_bytes
-
-    def _flush(self) -> None:
+    def write(self, group: pa.Table) -> None:
+        """Append a row group."""
         if self._writer is None or self._file_bytes > _BYTES_PER_FILE:
             if self._writer is not None:
                 self._writer.close()
             self._files.append(self._folder / f"{self._split}-{len(self._files):05d}.parquet")
-            self._writer = pq.ParquetWriter(self._files[-1], self._schema, compression="zstd", write_page_index=True)
+            small = [path for path in self._leaves if path != self._stored]
+            self._writer = pq.ParquetWriter(
+                self._files[-1],
+                self._schema,
+                compression={path: "ZSTD" if path in small else "NONE" for path in self._leaves},
+                use_dictionary=small,
+                write_statistics=small,
+                write_page_index=True,
+                use_content_defined_chunking=True,
+            )
             self._file_bytes = 0
-        self._writer.write_table(pa.Table.from_pylist(self._group, self._schema))
-        self._file_bytes += self._group_bytes
-        self._group, self._group_bytes = [], 0
+        self._writer.write_table(group, row_group_size=max(1, group.num_rows))
+        self._file_bytes += group.nbytes
 
     def close(self) -> list[Path]:
         """Finish, and name the files."""
-        if self._group:
-            self._flush()
         if self._writer is not None:
             self._writer.close()
         total = len(self._files)
@@ -65,3 +71,11 @@ class SplitWriter:
             path.rename(self._folder / f"{self._split}-{number:05d}-of-{total:05d}.parquet")
             for number, path in enumerate(self._files)
         ]
+
+
+def _leaves(schema: pa.Schema) -> list[str]:
+    """The paths of the columns as Parquet has them."""
+    empty = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), empty)
+    found = pq.ParquetFile(pa.BufferReader(empty.getvalue())).schema
+    return [found.column(number).path for number in range(len(found))]

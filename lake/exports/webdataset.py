@@ -12,11 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from captionlake.errors import CaptionlakeError
 from captionlake.lake.exports.image_parquet import ExportCounts
-from captionlake.lake.exports.json_files import ordered_rows
+from captionlake.lake.exports.ordered import ordered_rows
 from captionlake.lake.lake import Lake
 from captionlake.lake.progress import progress
+from captionlake.lake.releases.redacted import redacted_rows
 from captionlake.lake.releases.release import Release
 from captionlake.lake.shards import Locator
 
@@ -26,7 +26,7 @@ _BYTES_PER_TAR = 512 * 2**20
 
 def write_webdataset(lake: Lake, release: Release, query: str, given: dict[str, Any], folder: Path) -> ExportCounts:
     """``000000.tar`` and so on; KEY is the row's position. A picture of a source that allows no copies is left out of its row."""
-    counts = ExportCounts()
+    counts = ExportCounts(redacted=len(redacted_rows(lake, release)))
     tars = _Tars(folder)
     try:
         with progress(f"export {release.label}", release.n_items) as advance:
@@ -44,10 +44,7 @@ def write_webdataset(lake: Lake, release: Release, query: str, given: dict[str, 
                     advance(1)
     finally:
         tars.close()
-    if counts.rows != release.n_items:
-        raise CaptionlakeError(
-            f"only {counts.rows:,} of the {release.n_items:,} rows of {release.label} are there: run  captionlake release verify"
-        )
+    counts.check(release)
     return counts
 
 

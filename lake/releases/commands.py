@@ -123,7 +123,7 @@ def verify(label: str, lake: Path, as_json: bool) -> None:
     emit(
         as_json,
         asdict(found),
-        f"{label} is valid: {found.n_items:,} rows, {found.n_pictures:,} pictures, content {found.content_sha256}",
+        f"{label} is {found.said}: {found.n_items:,} rows, {found.n_pictures:,} pictures, content {found.content_sha256}",
     )
 
 

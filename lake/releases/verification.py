@@ -3,24 +3,39 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 from captionlake.lake.lake import Lake
+from captionlake.lake.parallel_reader import ParallelReader
 from captionlake.lake.progress import progress
 from captionlake.lake.releases.content import CHUNK, ContentHash, fetched, row_hash, with_texts
+from captionlake.lake.releases.redacted import redacted_rows
 from captionlake.lake.releases.release import Release, find_release
+from captionlake.lake.shards import Locator
+
+_SHOWN = 100
 
 
 @dataclass(slots=True)
 class Verification:
-    """What ``verify_release`` found. ``problems`` holds the first hundred, ``n_problems`` counts them all."""
+    """What ``verify_release`` found. ``problems`` holds the first hundred, ``n_problems`` counts them all; ``n_redacted`` rows hold a
+    picture no more, as it was taken down: of them the hash is left, and is taken as it is."""
 
     label: str
     n_items: int
     n_pictures: int
+    n_redacted: int
     content_sha256: str
     n_problems: int
     problems: list[str]
+
+    @property
+    def said(self) -> str:
+        """Valid, or with what exception."""
+        return f"valid except {self.n_redacted:,} redacted" if self.n_redacted else "valid"
 
 
 def verify_release(lake: Lake, label: str, *, pictures: bool = True) -> Verification:
@@ -28,20 +43,24 @@ def verify_release(lake: Lake, label: str, *, pictures: bool = True) -> Verifica
     release = find_release(lake, label)
     found = _Problems()
     content = ContentHash()
+    gone = dict(redacted_rows(lake, release))
+    n_pictures = 0
     with progress(f"verify {label}", release.n_items * (1 + pictures)) as advance:
         for position, named, stored, digest in (_sft_rows if release.kind == "sft" else _image_rows)(lake, release):
-            if content.add_digest(digest) != stored:
+            if content.add_digest(gone.get(position, digest)) != stored:
                 found.add(f"row {position} ({named}): {_DIFFERS[release.kind]} are not those of the release")
             advance(1)
         if content.rows != release.n_items or content.hexdigest() != release.content_sha256:
             found.add(f"the content hash of {content.rows:,} rows is not the release's {release.content_sha256}")
-        n_pictures = 0
-        for image_ids in _release_pictures(lake, release) if pictures else ():
-            n_pictures += len(image_ids)
-            for problem in lake.damaged(image_ids):
-                found.add(problem)
-            advance(len(image_ids))
-    return Verification(label, content.rows, n_pictures, release.content_sha256, found.count, found.first)
+        if gone and release.state != "redacted":
+            found.add(f"{len(gone):,} rows have no picture, and no takedown says so")
+        if pictures:
+            for n, problems in _check_pictures(lake, release):
+                n_pictures += n
+                for problem in problems:
+                    found.add(problem)
+                advance(n)
+    return Verification(label, content.rows, n_pictures, len(gone), release.content_sha256, found.count, found.first)
 
 
 _DIFFERS = {"images": "its captions or keys", "sft": "its turns or its picture"}
@@ -61,6 +80,38 @@ def _sft_rows(lake: Lake, release: Release) -> Iterator[tuple[int, str, str, str
     return fetched(lake.connection.cursor().execute(query, {"name": release.name, "version": release.version}))
 
 
+def _check_pictures(lake: Lake, release: Release) -> Iterator[tuple[int, list[str]]]:
+    """Some pictures at a time, in the order in which they lie: how many, and what is wrong with which row. A missing shard is told once."""
+    query = files("captionlake.lake.releases").joinpath("sql/verify_pictures.sql").read_text()
+    cursor: Any = lake.connection.cursor().execute(query, {"name": release.name, "version": release.version})
+    images = lake.path / "images"
+    told: set[str] = set()
+    with ParallelReader(images) as reader:
+        while rows := cursor.fetchmany(CHUNK):
+            problems: list[str] = []
+            for shard, some in groupby(rows, key=itemgetter(0)):
+                problems += _check_shard(reader, images, shard, list(some), told)
+            yield len(rows), problems
+
+
+def _check_shard(
+    reader: ParallelReader, images: Path, shard: str | None, rows: list[tuple[Any, ...]], told: set[str]
+) -> Iterator[str]:
+    if shard is None:
+        for *_, image_id, position, named, _ in rows:
+            yield f"row {position} ({named}): picture {image_id} is not in the lake"
+    elif not (images / shard).is_file():
+        if shard not in told:
+            told.add(shard)
+            *_, in_shard = rows[0]
+            yield f"{images / shard} is missing, with {in_shard:,} pictures of the release: restore it from a backup"
+    else:
+        places = [(image_id, Locator(shard, row, offset, n)) for _, row, offset, n, image_id, *_ in rows]
+        for (*_, position, named, _), problem in zip(rows, reader.check(places), strict=True):
+            if problem is not None:
+                yield f"row {position} ({named}): {problem}"
+
+
 class _Problems:
     def __init__(self) -> None:
         self.count = 0
@@ -68,15 +119,5 @@ class _Problems:
 
     def add(self, problem: str) -> None:
         self.count += 1
-        if len(self.first) < 100:
+        if len(self.first) < _SHOWN:
             self.first.append(problem)
-
-
-def _release_pictures(lake: Lake, release: Release) -> Iterator[list[str]]:
-    cursor: Any = lake.connection.cursor().execute(
-        'SELECT DISTINCT i.shard, i."row", r.image_id FROM lake.release_items r LEFT JOIN lake.images i USING (image_id) '
-        "WHERE r.name = ? AND r.version = ? AND r.image_id IS NOT NULL ORDER BY ALL",
-        [release.name, release.version],
-    )
-    while chunk := cursor.fetchmany(CHUNK):
-        yield [image_id for _, _, image_id in chunk]

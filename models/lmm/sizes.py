@@ -19,7 +19,7 @@ _VISION: dict[str, dict[str, Any]] = {
     },
     "small": {
         "hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 5, "num_attention_heads": 4,
-        "image_size": 64, "patch_size": 8, "initializer_range": 0.09,
+        "image_size": 64, "patch_size": 16, "initializer_range": 0.09,
     },
     "smollm2": {
         "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,

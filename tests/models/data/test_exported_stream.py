@@ -26,8 +26,8 @@ def exported(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with exports of the releases, of seven rows a row group and about three row groups a file."""
     folder = tmp_path_factory.mktemp("exported")
     with pytest.MonkeyPatch.context() as patch, Lake.open(made / "lake") as lake:
-        patch.setattr("captionlake.lake.exports.image_parquet._ROWS_PER_GROUP", 7)
-        patch.setattr("captionlake.lake.exports.sft_parquet._ROWS_PER_GROUP", 4)
+        patch.setattr("captionlake.lake.exports.image_parquet.ROWS_PER_GROUP", 7)
+        patch.setattr("captionlake.lake.exports.sft_parquet.ROWS_PER_GROUP", 4)
         patch.setattr("captionlake.lake.exports.split_writer._BYTES_PER_FILE", 10_000)
         for label in ("tiles@1.0.0", "tiles@2.0.0", "mix@1.0.0"):
             export_release(lake, label, "parquet", folder / label)
