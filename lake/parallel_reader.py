@@ -2,11 +2,15 @@
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import numpy as np
+import numpy.typing as npt
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.shards import Locator, ShardReader
@@ -35,34 +39,41 @@ class ParallelReader:
         for reader in self._readers:
             reader.close()
 
-    def read(self, places: Sequence[Place]) -> list[bytes | CaptionlakeError]:
-        """The bytes of each picture in the order given, or what is wrong with it."""
-        found = self._pool.map(self._several, _parts(places))
-        return [one for several in found for one in several]
+    def read(self, places: Sequence[Place]) -> tuple[npt.NDArray[np.uint8], list[CaptionlakeError | None]]:
+        """The bytes of all pictures, one after the other in the order given, and what is wrong with each."""
+        ends = list(accumulate(locator.n_bytes for _, locator in places))
+        data = np.empty(ends[-1] if ends else 0, np.uint8)
+        whole = memoryview(data)
+        targets = [whole[end - locator.n_bytes : end] for end, (_, locator) in zip(ends, places, strict=True)]
+        return data, self._all(places, targets)
 
     def check(self, places: Sequence[Place]) -> list[CaptionlakeError | None]:
         """What is wrong with each picture; keeps no bytes."""
-        found = self._pool.map(lambda some: [_problem(one) for one in self._several(some)], _parts(places))
+        return self._all(places, None)
+
+    def _all(self, places: Sequence[Place], targets: Sequence[memoryview] | None) -> list[CaptionlakeError | None]:
+        parts = [slice(start, start + _TOGETHER) for start in range(0, len(places), _TOGETHER)]
+        found = self._pool.map(lambda part: self._several(places[part], targets and targets[part]), parts)
         return [one for several in found for one in several]
 
-    def _several(self, places: Sequence[Place]) -> list[bytes | CaptionlakeError]:
+    def _several(self, places: Sequence[Place], targets: Sequence[memoryview] | None) -> list[CaptionlakeError | None]:
         reader: ShardReader | None = getattr(self._own, "reader", None)
         if reader is None:
             reader = self._own.reader = ShardReader(self._images)
+            self._own.room = bytearray()
             self._readers.append(reader)
-        return [_read(reader, image_id, locator) for image_id, locator in places]
+        if targets is None:
+            largest = max(locator.n_bytes for _, locator in places)
+            if len(self._own.room) < largest:
+                self._own.room = bytearray(largest)
+            room = memoryview(self._own.room)
+            targets = [room[: locator.n_bytes] for _, locator in places]
+        return [_read(reader, *place, target) for place, target in zip(places, targets, strict=True)]
 
 
-def _parts(places: Sequence[Place]) -> Iterator[Sequence[Place]]:
-    return (places[start : start + _TOGETHER] for start in range(0, len(places), _TOGETHER))
-
-
-def _read(reader: ShardReader, image_id: str, locator: Locator) -> bytes | CaptionlakeError:
+def _read(reader: ShardReader, image_id: str, locator: Locator, target: memoryview) -> CaptionlakeError | None:
     try:
-        return reader.read(image_id, locator)
+        reader.read_into(image_id, locator, target)
     except CaptionlakeError as error:
         return error
-
-
-def _problem(found: bytes | CaptionlakeError) -> CaptionlakeError | None:
-    return found if isinstance(found, CaptionlakeError) else None
+    return None

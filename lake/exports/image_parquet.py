@@ -185,19 +185,21 @@ def _pictures(rows: pa.Table, allowed: npt.NDArray[np.bool_], reader: ParallelRe
     wanted = rows.filter(pa.array(allowed))
     places = zip(*(wanted[name].to_pylist() for name in ("shard", "row", "offset", "n_bytes")), strict=True)
     ids = wanted["image_id"].to_pylist()
-    found = reader.read([(image_id, Locator(*place)) for image_id, place in zip(ids, places, strict=True)])
+    data, problems = reader.read([(image_id, Locator(*place)) for image_id, place in zip(ids, places, strict=True)])
     wrong = [
-        f"row {position} ({source}:{key}): {data}"
-        for position, source, key, data in zip(
-            *(wanted[name].to_pylist() for name in ("position", "source", "source_key")), found, strict=True
+        f"row {position} ({source}:{key}): {problem}"
+        for position, source, key, problem in zip(
+            *(wanted[name].to_pylist() for name in ("position", "source", "source_key")), problems, strict=True
         )
-        if isinstance(data, CaptionlakeError)
+        if problem is not None
     ]
     if wrong:
         more = f"; and {len(wrong) - 1:,} more near it" if len(wrong) > 1 else ""
         raise CaptionlakeError(f"{wrong[0]}{more}; all are told by  captionlake release verify")
-    data = iter(found)
-    return pa.array([next(data) if one else None for one in allowed], pa.binary())
+    sizes = np.where(allowed, rows["n_bytes"].to_numpy(), 0)
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)  # a row group holds 64 MiB, or one picture
+    there = pa.array(allowed).buffers()[1]
+    return pa.Array.from_buffers(pa.binary(), len(rows), [there, pa.py_buffer(offsets), pa.py_buffer(data)])
 
 
 def _flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:

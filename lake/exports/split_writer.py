@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from captionlake.lake.durable import sync_file
 from captionlake.lake.releases.release import Release
 
 BYTES_PER_GROUP = 64 * 2**20
@@ -63,9 +64,11 @@ class SplitWriter:
         self._file_bytes += group.nbytes
 
     def close(self) -> list[Path]:
-        """Finish, and name the files."""
+        """Finish, name the files, and have them on the disk."""
         if self._writer is not None:
             self._writer.close()
+        for path in self._files:
+            sync_file(path)
         total = len(self._files)
         return [
             path.rename(self._folder / f"{self._split}-{number:05d}-of-{total:05d}.parquet")
