@@ -2,10 +2,10 @@
 
     python benchmarks/exports.py                    # 20,000 JPEGs of about 45 kB, medians of 3
 
-The copy reads the lake's shards, hashes and writes them, a mebibyte at a time in one thread, and has them on the disk, as the export has. The next version has one row in three hundred
-left out, as many new, and as many with another caption: 1 %. Chunks end where a Gear hash of the last 64 bytes says so, 64 KiB on
-average, 8 to 128, as those of the Hub's store do by its documentation, with a table of random numbers of our own. All files are in the
-page cache.
+The copy reads the lake's shards, hashes and writes them, a mebibyte at a time in one thread, and has them on the disk at the end, as the
+export has. The next version has one row in three hundred left out, as many new, and as many with another caption: 1 %. Chunks end where
+a Gear hash of the last 64 bytes says so, 64 KiB on average, 8 to 128, as those of the Hub's store do by its documentation, with a table
+of random numbers of our own.
 """
 
 import argparse
