@@ -7,7 +7,7 @@ from captionlake.lake.store import Stored
 
 @dataclass(slots=True)
 class IngestCounts:
-    """What one ingest listed and did: ``listed`` is the sum of the eight counts below, unless another process stored some rows."""
+    """What one ingest listed and did: ``listed`` is the sum of the nine counts below, unless another process stored some rows."""
 
     source: str = ""
     collection: str = ""
@@ -16,6 +16,7 @@ class IngestCounts:
     failed_before: int = 0  # and not tried again
     not_tried: int = 0  # neither present nor failed, while only failed rows were asked for
     repeated: int = 0  # the same key again in the same list
+    taken_down: int = 0  # kept out, as their key or URL was taken down
     images: int = 0  # new rows, fetched or read
     copied: int = 0  # new rows of URLs that the lake had fetched
     failures: int = 0
@@ -42,6 +43,17 @@ class IngestCounts:
 
 
 _SUMMED = (
-    *("listed", "present", "failed_before", "not_tried", "repeated", "images", "copied", "failures", "captions"),
+    *(
+        "listed",
+        "present",
+        "failed_before",
+        "not_tried",
+        "repeated",
+        "taken_down",
+        "images",
+        "copied",
+        "failures",
+        "captions",
+    ),
     *("fetched", "fetch_seconds"),
 )

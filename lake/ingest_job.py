@@ -34,6 +34,7 @@ from captionlake.lake.store import (
     caption_rows,
     write_rows,
 )
+from captionlake.lake.takedown.tombstone import barred
 
 if TYPE_CHECKING:
     from captionlake.lake.download import Fetched
@@ -78,6 +79,7 @@ class Job:
             "source": self.counts.source,
             "retry": self.config.retry_failed,
             "reasons": [reason.value for reason in self.config.retry_reasons],
+            "barred": [*(known := barred(self.lake)).keys, *known.urls],
         }
         self.lake.connection.execute(_sql("ingest_plan"), parameters)
         found = dict(self.lake.rows("SELECT todo, count(*) FROM ingest_plan GROUP BY 1"))
@@ -85,6 +87,7 @@ class Job:
         self.counts.failed_before = found.get("failed_before", 0)
         self.counts.not_tried = found.get("not_tried", 0)
         self.counts.repeated = found.get("repeated", 0)
+        self.counts.taken_down = found.get("taken_down", 0)
         by_archive = "SELECT parse_filename(archive), count(*) FROM ingest_plan WHERE archive IS NOT NULL AND todo <> 'repeated' GROUP BY 1"
         self.counts.archives = dict(self.lake.rows(f"{by_archive} ORDER BY 1"))
         self._check_same_pictures()

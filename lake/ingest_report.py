@@ -10,6 +10,7 @@ _NAMES = {
     "failures": "failed",
     "failed_before": "failed before",
     "not_tried": "not tried",
+    "taken_down": "kept out, as they were taken down",
     "repeated": "repeated in the list",
 }
 

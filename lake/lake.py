@@ -143,6 +143,9 @@ class Lake:
         """The bytes of one picture as downloaded, checked against its SHA-256."""
         for _, data in self.pictures([image_id]):
             return data
+        query = "SELECT strftime(created_at AT TIME ZONE 'UTC', '%Y-%m-%d') FROM takedowns WHERE contains(asked, ?)"
+        if taken := self.value(query, [image_id]):
+            raise CaptionlakeError(f"picture {image_id} was taken down on {taken}, and is no more")
         raise CaptionlakeError(
             f"no picture {image_id} in {self.path}: look it up with  captionlake sql 'SELECT image_id FROM images'"
         )

@@ -26,6 +26,7 @@ from captionlake.lake.pictures import PictureError
 from captionlake.lake.reasons import FailureReason
 from captionlake.lake.seen import Seen
 from captionlake.lake.shards import PICTURES_PER_SHARD, ShardWriter, place_shard
+from captionlake.lake.takedown.tombstone import barred
 
 BATCH_BYTES = 128 * 2**20  # a batch is cut here: two of them, and what is decoded meanwhile, lie in memory at once
 _PICTURES_PER_TASK = 8  # of a decoding thread
@@ -124,6 +125,7 @@ class Store:
         self._source = source
         self._collection = collection
         self._decoders = Decoders(nsfw=nsfw)
+        self._barred = frozenset(barred(lake).image_ids)
 
     def expect(self, pictures: int) -> None:
         """So many pictures may come; many are decoded by processes, which start now."""
@@ -195,6 +197,14 @@ class Store:
             if isinstance(seen, PictureError):
                 detail = " ".join(seen.detail.split())[:500]
                 failures.append(base | {"reason": seen.reason.value, "detail": detail, "attempts": 1, "failed_at": now})
+                continue
+            if seen.image_id in self._barred:
+                kept = base | {
+                    "url": None,
+                    "reason": FailureReason.TAKEN_DOWN.value,
+                    "detail": "the same bytes as a picture taken down",
+                }
+                failures.append(kept | {"attempts": 1, "failed_at": now})
                 continue
             if outcome.data is not None:
                 fresh[seen.image_id] = outcome.data

@@ -1,5 +1,6 @@
 -- What to do with each listed row. $listed: glob of the candidates; $source: the source's name; $retry: try rows that failed before, and
 -- nothing else; $reasons: of these, those that failed for one of these reasons, or all where the list is empty.
+-- $barred: hashes of keys and URLs that were taken down, whose rows are counted and left out.
 -- A row under the key of another picture is a clash: its key gets the hash of its place, so that it stays the same from run to run.
 CREATE OR REPLACE TEMP TABLE ingest_plan AS
 WITH places AS (
@@ -25,7 +26,9 @@ WITH places AS (
     FROM named LEFT JOIN fetch_failures f ON f.source = $source AND f.source_key = named.source_key
 ), decided AS (
     SELECT row_id, source_key, url, archive, n_bytes,
-           CASE WHEN nth > 1 AND NOT clash THEN 'repeated'
+           CASE WHEN len($barred) > 0 AND (list_contains($barred, sha256('key:' || $source || ':' || listed_key))
+                                           OR list_contains($barred, sha256('url:' || url))) THEN 'taken_down'
+                WHEN nth > 1 AND NOT clash THEN 'repeated'
                 WHEN present THEN 'present'
                 WHEN failed IS NOT NULL AND NOT ($retry AND (len($reasons) = 0 OR list_contains($reasons, failed))) THEN 'failed_before'
                 WHEN failed IS NULL AND $retry THEN 'not_tried'

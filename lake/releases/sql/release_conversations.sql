@@ -4,4 +4,4 @@ SELECT item.position, item.split, item.row_sha256, conversation.* REPLACE (item.
 FROM lake.main.release_items AS item
 LEFT JOIN lake.main.conversations AS conversation AT (VERSION => {snapshot})
     ON conversation.conversation_id = item.conversation_id
-WHERE item.name = {name} AND item.version = {version};
+WHERE item.name = {name} AND item.version = {version} AND item.conversation_id IS NOT NULL; -- else it was taken down

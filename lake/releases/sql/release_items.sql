@@ -6,4 +6,5 @@ SELECT
 FROM lake.main.release_items AS item
 LEFT JOIN lake.main.images AS image AT (VERSION => {snapshot})
     ON image.source = item.source AND image.source_key = item.source_key
-WHERE item.name = {name} AND item.version = {version};
+WHERE item.name = {name} AND item.version = {version}
+  AND coalesce(item.source, item.image_id, item.conversation_id) IS NOT NULL; -- else its picture was taken down

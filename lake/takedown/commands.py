@@ -1,0 +1,187 @@
+"""``captionlake takedown``: show what would go, remove it, prove that it is gone."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from captionlake.errors import CaptionlakeError
+from captionlake.lake.options import emit, json_option, lake_option, printable, table
+
+if TYPE_CHECKING:
+    from captionlake.lake import Lake
+    from captionlake.lake.takedown.finding import Found
+    from captionlake.lake.takedown.targets import Touched
+    from captionlake.lake.takedown.tombstone import Tombstone
+
+
+@click.command()
+@click.option("--url", "urls", multiple=True, metavar="URL", help="The picture that was downloaded from here.")
+@click.option("--image-id", "image_ids", multiple=True, metavar="SHA256", help="The picture with these bytes.")
+@click.option("--source-key", "keys", multiple=True, metavar="SOURCE:KEY", help="The row of a source.")
+@click.option(
+    "--like", "like", multiple=True, type=click.Path(path_type=Path), help="A file: its bytes, and what looks like it."
+)
+@click.option(
+    "--within",
+    type=click.IntRange(0, 32),
+    metavar="BITS",
+    help="With --like: take also what differs in so many of 64 bits.",
+)
+@click.option("--reason", help="Why; it is kept with the hashes.")
+@click.option("--dry-run", is_flag=True, help="Show what would go, and remove nothing.")
+@click.option("--yes", is_flag=True, help="Remove without asking.")
+@click.option("--resume", is_flag=True, help="Finish takedowns that were ended in the middle.")
+@click.option("--list", "list_", is_flag=True, help="Show the takedowns that were.")
+@click.option(
+    "--verify",
+    metavar="ID",
+    help="Look through the whole lake for what takedown ID removed (with --url, --like …: for these too).",
+)
+@lake_option
+@json_option
+def takedown(lake: Path, as_json: bool, **asked: Any) -> None:
+    """Remove pictures and all that the lake holds of them, keep them out, and say what must be published again."""
+    from captionlake.lake import Lake
+
+    with Lake.open(lake) as opened:
+        if asked["list_"]:
+            _list(opened, as_json)
+        elif asked["verify"]:
+            _verify(opened, asked, as_json)
+        elif asked["resume"]:
+            _resume(opened, as_json)
+        else:
+            _remove(opened, asked, as_json)
+
+
+def _remove(lake: "Lake", asked: dict[str, Any], as_json: bool) -> None:
+    from captionlake.lake.takedown.finding import Request, find
+    from captionlake.lake.takedown.removal import take_down
+    from captionlake.lake.takedown.targets import touched
+
+    keys = [_key(text) for text in asked["keys"]]
+    request = Request(
+        urls=asked["urls"], image_ids=asked["image_ids"], keys=keys, like=asked["like"], within=asked["within"]
+    )
+    found = find(lake, request)
+    meets = touched(lake, found.hashes)
+    shown = _shown(found, meets)
+    if not as_json:
+        click.echo(shown)
+    if asked["dry_run"] or not found.hashes:
+        if not asked["dry_run"]:
+            raise CaptionlakeError(
+                "nothing was named that the lake has: see above what looks like it, and name it by --image-id"
+            )
+        if as_json:
+            emit(True, {"found": asdict(found), "touched": meets.to_dict(), "removed": False}, "")
+        return
+    if not asked["reason"]:
+        raise CaptionlakeError("a takedown needs a --reason, which is kept with the hashes")
+    if not asked["yes"]:
+        if not click.get_text_stream("stdin").isatty():
+            raise CaptionlakeError("a takedown cannot be undone: look at --dry-run, then give --yes")
+        click.confirm("Remove all of this for good?", abort=True, err=True)
+    done = take_down(lake, found.hashes, asked["reason"])
+    emit(
+        as_json,
+        {"found": asdict(found), "touched": done.touched, "takedown_id": done.takedown_id, "removed": True},
+        _said(done),
+    )
+
+
+def _key(text: str) -> tuple[str, str]:
+    source, colon, key = text.partition(":")
+    if not colon or not source or not key:
+        raise CaptionlakeError(
+            f"'{text}' names no row: write SOURCE:KEY, as in the columns source and source_key of images"
+        )
+    return source, key
+
+
+def _shown(found: "Found", meets: "Touched") -> str:
+    rows: list[list[object]] = [[source, key, url or ""] for source, key, url in found.rows[:20]]
+    parts = [table(["source", "key", "url"], rows)]
+    if len(found.rows) > 20:
+        parts.append(f"and {len(found.rows) - 20:,} rows more")
+    counts: list[list[object]] = [[name, count] for name, count in meets.tables.items()]
+    parts.append(table(["table", "rows"], counts) if counts else "no row of any table")
+    parts.append(f"{meets.pictures:,} pictures, {meets.n_bytes:,} bytes, in {', '.join(meets.shards) or 'no shard'}")
+    parts += _affected(meets.releases, meets.publications, meets.models)
+    other = [one for one in found.near if not one.taken]
+    if other:
+        looks: list[list[object]] = [[one.bits, one.image_id, f"{one.source}:{one.source_key}"] for one in other[:20]]
+        parts.append(
+            "not named, but they look like it (take them with --within BITS or --image-id):\n"
+            + table(["bits", "image_id", "row"], looks)
+        )
+    return "\n\n".join(parts)
+
+
+def _affected(releases: dict[str, int], publications: list[dict[str, str]], models: list[dict[str, str]]) -> list[str]:
+    parts = []
+    if releases:
+        parts.append(table(["release", "rows"], [[label, count] for label, count in releases.items()]))
+    for one in publications:
+        parts.append(
+            f"published: {printable(one['release'])} as {printable(one['repo_id'])}; afterwards publish it again:\n"
+            f"  captionlake publish {printable(one['release'])} {printable(one['repo_id'])} --erase-history"
+        )
+    parts += [f"trained on it: {printable(one['checkpoint'])} ({printable(one['release'])})" for one in models]
+    return parts
+
+
+def _said(done: "Tombstone") -> str:
+    lines = [f"takedown {done.takedown_id}: removed"]
+    if not done.touched.get("catalog_packed", True):
+        lines.append(
+            "a reader kept the catalog from being packed, so deleted text may stay in its free pages: when it has ended, run  "
+            "captionlake release gc"
+        )
+    lines += _affected({}, done.touched.get("publications", []), done.touched.get("models", []))
+    lines.append(f"prove it with  captionlake takedown --verify {done.takedown_id}")
+    return "\n".join(lines)
+
+
+def _resume(lake: "Lake", as_json: bool) -> None:
+    from captionlake.lake.takedown.removal import resume, unfinished
+
+    done = [resume(lake, one) for one in unfinished(lake)]
+    text = "\n".join(_said(one) for one in done) or "every takedown is done"
+    emit(as_json, {"resumed": [asdict(one) for one in done]}, text)
+
+
+def _list(lake: "Lake", as_json: bool) -> None:
+    from captionlake.lake.takedown.tombstone import tombstones
+
+    found = tombstones(lake)
+    rows: list[list[object]] = [
+        [one.takedown_id, f"{one.created_at:%Y-%m-%d %H:%M}", one.touched["state"], one.touched["pictures"], one.reason]
+        for one in found
+    ]
+    text = table(["takedown", "at (UTC)", "state", "pictures", "reason"], rows) if rows else "no takedowns yet"
+    emit(as_json, {"takedowns": [asdict(one) for one in found]}, text)
+
+
+def _verify(lake: "Lake", asked: dict[str, Any], as_json: bool) -> None:
+    from captionlake.lake.takedown.needles import picture_needle, text_needle
+    from captionlake.lake.takedown.scan import scan
+    from captionlake.lake.takedown.tombstone import tombstone
+
+    one = tombstone(lake, asked["verify"])
+    needles = [text_needle(url) for url in asked["urls"]]
+    needles += [text_needle(_key(text)[1]) for text in asked["keys"]]
+    needles += [picture_needle(path) for path in asked["like"]]
+    found = scan(lake, one.hashes, needles)
+    data = asdict(found) | {"takedown_id": one.takedown_id, "clean": not found.left}
+    if found.left:
+        if as_json:
+            emit(True, data, "")
+        shown = "; ".join(printable(place) for place in found.left[:5])
+        raise CaptionlakeError(f"takedown {one.takedown_id}: something is left in {len(found.left):,} places: {shown}")
+    kinds = ", ".join(f"{count:,} of kind {kind}" for kind, count in sorted(found.files.items()))
+    looked = f"{sum(found.files.values()):,} files ({kinds}), {found.n_bytes:,} bytes, {found.values:,} values decoded"
+    what = f", its hashes and {len(needles)} texts or pictures that you gave" if needles else ", its hashes"
+    emit(as_json, data, f"nothing of takedown {one.takedown_id} is left{what}: {looked}")

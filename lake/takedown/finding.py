@@ -1,0 +1,116 @@
+"""Which pictures and rows a request means."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from captionlake.errors import CaptionlakeError
+from captionlake.lake.lake import Lake
+from captionlake.lake.pictures import PictureError, inspect
+from captionlake.lake.takedown.tombstone import Hashes, key_hash, url_hash
+
+NEAR_BITS = 10  # of 64, by which the perceptual hashes of candidates differ at most
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What is to go. ``within``: of the pictures that look like ``like``, also those whose perceptual hash differs in so many bits
+    or fewer; without it they are only told."""
+
+    urls: Sequence[str] = ()
+    image_ids: Sequence[str] = ()
+    keys: Sequence[tuple[str, str]] = ()
+    like: Sequence[Path] = ()
+    within: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A picture that looks like a file of the request, and in how many bits of 64 it differs."""
+
+    image_id: str
+    bits: int
+    source: str
+    source_key: str
+    taken: bool  # by ``within``
+
+
+@dataclass(slots=True)
+class Found:
+    """``hashes`` of all that a request means; ``rows``: (source, source_key, url) of the lake among them, with or without a picture."""
+
+    hashes: Hashes
+    rows: list[tuple[str, str, str | None]]
+    near: list[Near] = field(default_factory=list)
+
+
+def find(lake: Lake, request: Request) -> Found:
+    """What the request means in this lake. Raises where it names a thing that is not there, URLs and keys excepted if ``like`` is given."""
+    ids = set(request.image_ids)
+    near: dict[str, Near] = {}
+    for path in request.like:
+        ids |= _exact(path)
+        for one in _near(lake, path, request.within):
+            if one.image_id not in ids:
+                near[one.image_id] = one
+    ids |= {one.image_id for one in near.values() if one.taken}
+    asked = {
+        "ids": sorted(ids),
+        "urls": list(request.urls),
+        "keys": [f"{source}:{key}" for source, key in request.keys],
+    }
+    named = "list_contains($urls, url) OR list_contains($keys, source || ':' || source_key)"
+    ids |= {
+        found
+        for (found,) in lake.rows(
+            f"SELECT DISTINCT image_id FROM images WHERE {named} OR list_contains($ids, image_id)", asked
+        )
+    }
+    asked["ids"] = sorted(ids)
+    rows = lake.rows(
+        f"SELECT source, source_key, url FROM images WHERE {named} OR list_contains($ids, image_id) "
+        f"UNION SELECT source, source_key, url FROM fetch_failures WHERE {named} ORDER BY ALL",
+        asked,
+    )
+    known = {
+        found
+        for (found,) in lake.rows(
+            "SELECT image_id FROM images WHERE list_contains($ids, image_id)", {"ids": sorted(ids)}
+        )
+    }
+    lost = [one for one in request.image_ids if one not in known]
+    lost += [url for url in request.urls if url not in {row[2] for row in rows}]
+    lost += [f"{source}:{key}" for source, key in request.keys if (source, key) not in {row[:2] for row in rows}]
+    if lost:
+        raise CaptionlakeError(
+            f"the lake {lake.path} has nothing of {', '.join(lost[:5])}: look with  captionlake sql "
+            "'SELECT source, source_key, image_id, url FROM images'"
+        )
+    hashes = Hashes(
+        sorted(ids & known),
+        sorted({key_hash(source, key) for source, key, _ in rows}),
+        sorted({url_hash(url) for *_, url in rows if url}),
+    )
+    return Found(hashes, rows, sorted(near.values(), key=lambda one: (one.bits, one.image_id)))
+
+
+def _exact(path: Path) -> set[str]:
+    try:
+        return {hashlib.sha256(path.read_bytes()).hexdigest()}
+    except OSError as error:
+        raise CaptionlakeError(f"{path} cannot be read ({error.strerror})") from error
+
+
+def _near(lake: Lake, path: Path, within: int | None) -> list[Near]:
+    try:
+        picture = inspect(path.read_bytes())
+    except PictureError as error:
+        raise CaptionlakeError(f"{path} is no picture that can be compared ({error.detail})") from error
+    bits = max(NEAR_BITS, within or 0)
+    rows = lake.rows(
+        "SELECT DISTINCT ON (image_id) image_id, bit_count(xor(phash, $phash::UBIGINT)) AS bits, source, source_key FROM images "
+        "WHERE bits <= $most ORDER BY image_id, source, source_key",
+        {"phash": picture.phash, "most": bits},
+    )
+    return [Near(*row, taken=within is not None and row[1] <= within) for row in rows]
