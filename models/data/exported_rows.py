@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +54,7 @@ def open_exported(folder: Path, split: str) -> Exported:
     files = _files(folder)
     told = _told(files[0], folder)
     kind = told["kind"]
-    hashes: list[tuple[int, str]] = []
+    hashes: list[tuple[int, str]] = [(position, digest) for position, digest in told.get("redacted", [])]
     groups: list[RowGroup] = []
     left_out: Counter[str] = Counter()
     for path in files:
@@ -131,12 +132,12 @@ def _files(folder: Path) -> list[Path]:
     return [found[split][number] for split in sorted(found) for number in sorted(found[split])]
 
 
-def _told(path: Path, folder: Path) -> dict[str, str]:
+def _told(path: Path, folder: Path) -> dict[str, Any]:
     with _opened(path) as file:
         told = (file.schema_arrow.metadata or {}).get(b"captionlake")
     if told is None:
         raise CaptionlakeError(f"{folder} does not say of which release it is: export it again with this captionlake")
-    found: dict[str, str] = json.loads(told)
+    found: dict[str, Any] = json.loads(told)
     return found
 
 
@@ -173,7 +174,7 @@ def _as_rows(table: pa.Table, kind: str, split: str, folder: Path) -> pa.Table:
     return table
 
 
-def _differs(folder: Path, told: dict[str, str], what: str) -> CaptionlakeError:
+def _differs(folder: Path, told: dict[str, Any], what: str) -> CaptionlakeError:
     return CaptionlakeError(
         f"{folder} is not {told['release']} as it was exported: {what}; copy it again, or export again"
     )

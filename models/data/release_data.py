@@ -54,18 +54,18 @@ class ReleaseData:
 
         ``split``: None for the rows of all. ``verify``: the hashes of all rows and of the whole; ``"pictures"`` reads and hashes all
         pictures too. Each picture is checked when it is read in any case. ``captions``: of a row with several, the first one, or a
-        sample for each. Rows without a caption or a picture are left out and counted in ``left_out``. Raises where a hash differs,
+        sample for each. Rows without a caption or a picture, and those that were
+        taken down, are left out and counted in ``left_out``. Raises where a hash differs,
         where a shard is missing or cut short, and where no sample is left.
         """
         with Lake.open(lake) as opened:
             release = find_release(opened, label)
-            if release.state != "redacted":
-                found = verify_release(opened, label, pictures=verify == "pictures")
-                if found.n_problems:
-                    raise CaptionlakeError(
-                        f"{label} does not verify: {found.n_problems:,} problems, the first: {found.problems[0]}; "
-                        f"run  captionlake release verify {label}"
-                    )
+            found = verify_release(opened, label, pictures=verify == "pictures")
+            if found.n_problems:
+                raise CaptionlakeError(
+                    f"{label} does not verify: {found.n_problems:,} problems, the first: {found.problems[0]}; "
+                    f"run  captionlake release verify {label}"
+                )
             index = ReleaseIndex(opened, release, Choice(split, captions == "all"))
             data = cls(opened.path, release, index, index.check())
         data._check_usable(release, split)

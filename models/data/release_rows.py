@@ -72,16 +72,16 @@ def _list(offsets: npt.NDArray[np.int64], rows: pa.Table, names: list[str], kind
 
 
 def digests(table: pa.Table, kind: str) -> Iterator[str]:
-    """Each row's hash, of what is there now; the same as ``captionlake.lake.releases`` defines it."""
+    """Each row's hash, of what is there now; the same as ``captionlake.lake.releases`` defines it. ``gone`` of a row that holds nothing."""
     if kind == "images":
         keys = (table.column(name).to_pylist() for name in ("source", "source_key", "image_id", "split"))
         for source, key, image_id, split, texts in zip(*keys, _pairs(table.column("texts")), strict=True):
-            yield row_hash(source, key, image_id, split, texts)
+            yield GONE if source is None else row_hash(source, key, image_id, split, texts)
         return
     columns = (table.column(name).to_pylist() for name in ("image_id", "split", "record"))
     for image_id, split, record in zip(*columns, strict=True):
         text = f"[{json.dumps(image_id)},{json.dumps(split, ensure_ascii=False)},{record}]"
-        yield "gone" if record is None else hashlib.sha256(text.encode()).hexdigest()
+        yield GONE if record is None else hashlib.sha256(text.encode()).hexdigest()
 
 
 def _pairs(lists: pa.ChunkedArray) -> Iterator[list[list[str]]]:
@@ -115,6 +115,9 @@ def choose(table: pa.Table, kind: str, choice: Choice, first_row: int) -> tuple[
         marks = pc.count_substring(table.column("record"), IMAGE).to_numpy(zero_copy_only=False)
         reason[marks != pictures] = MARKS
         reason[_has_null(table.column("pictures"))] = NO_PICTURE
+    reason[pc.is_null(table.column("source" if kind == "images" else "record")).to_numpy(zero_copy_only=False)] = (
+        TAKEN_DOWN
+    )
     rows = np.flatnonzero(split & (reason == ""))
     left_out = Counter(reason[split & (reason != "")].tolist())
     ordinals = np.zeros(len(rows), np.int32)
@@ -128,6 +131,8 @@ def choose(table: pa.Table, kind: str, choice: Choice, first_row: int) -> tuple[
     return samples, left_out
 
 
+GONE = "gone"
+TAKEN_DOWN = "taken down"
 NO_CAPTION = "no caption"
 NO_PICTURE = "picture not in the lake"
 MARKS = f"not one {IMAGE} a picture"

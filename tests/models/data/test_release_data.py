@@ -237,18 +237,3 @@ def test_damaged_bytes_are_never_given(folder: Path) -> None:
     assert data[4].position == 5
     with pytest.raises(CaptionlakeError, match="does not verify: 1 problems"):
         ReleaseData.open(folder, "tiles@1.0.0", verify="pictures")
-
-
-def test_a_redacted_release_goes_on_without_what_was_taken(folder: Path) -> None:
-    with Lake.open(folder) as lake:
-        change = (
-            "UPDATE releases SET state = 'redacted', snapshot_id = {} WHERE name = 'tiles' AND version = '1.0.0'",
-            "DELETE FROM release_items WHERE position = 7",
-            "DELETE FROM release_captions WHERE position = 7",
-            "DELETE FROM images WHERE source_key = '00009.jpg'",
-        )
-        for statement in reversed(change):
-            lake.commit(lambda c, s=statement: c.execute(s.format(lake.snapshot())))  # type: ignore[misc]
-    data = ReleaseData.open(folder, "tiles@1.0.0")
-    assert len(data) == 36 and data.left_out == {"no caption": 2, "picture not in the lake": 1}
-    assert {7, 9}.isdisjoint(data[i].position for i in range(36))
