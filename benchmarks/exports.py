@@ -109,7 +109,7 @@ def chunks(data: npt.NDArray[np.uint8]) -> list[tuple[int, bytes]]:
     while start < len(data):
         at = int(np.searchsorted(ends, start + LEAST))
         end = min(int(ends[at]) if at < len(ends) else len(data), start + MOST, len(data))
-        found.append((end - start, hashlib.sha256(data[start:end]).digest()))
+        found.append((end - start, hashlib.sha256(data[start:end].tobytes()).digest()))
         start = end
     return found
 

@@ -43,7 +43,7 @@ class ParallelReader:
         """The bytes of all pictures, one after the other in the order given, and what is wrong with each."""
         ends = list(accumulate(locator.n_bytes for _, locator in places))
         data = np.empty(ends[-1] if ends else 0, np.uint8)
-        whole = memoryview(data)
+        whole = memoryview(data)  # type: ignore[arg-type]
         targets = [whole[end - locator.n_bytes : end] for end, (_, locator) in zip(ends, places, strict=True)]
         return data, self._all(places, targets)
 
@@ -52,9 +52,12 @@ class ParallelReader:
         return self._all(places, None)
 
     def _all(self, places: Sequence[Place], targets: Sequence[memoryview] | None) -> list[CaptionlakeError | None]:
-        parts = [slice(start, start + _TOGETHER) for start in range(0, len(places), _TOGETHER)]
-        found = self._pool.map(lambda part: self._several(places[part], targets and targets[part]), parts)
-        return [one for several in found for one in several]
+        def several(start: int) -> list[CaptionlakeError | None]:
+            end = start + _TOGETHER
+            return self._several(places[start:end], None if targets is None else targets[start:end])
+
+        found = self._pool.map(several, range(0, len(places), _TOGETHER))
+        return [one for some in found for one in some]
 
     def _several(self, places: Sequence[Place], targets: Sequence[memoryview] | None) -> list[CaptionlakeError | None]:
         reader: ShardReader | None = getattr(self._own, "reader", None)

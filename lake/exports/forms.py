@@ -1,8 +1,10 @@
 """The forms of a release, by name, for releases of images and of conversations."""
 
 import shutil
+import time
 import uuid
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from captionlake.lake.exports.sft_parquet import write_sft_parquet
 from captionlake.lake.exports.webdataset import write_webdataset
 from captionlake.lake.lake import Lake
 from captionlake.lake.releases.release import Release, find_release
+from captionlake.lake.runs import note_run
 from captionlake.lake.sft.paths import path_query
 
 # The one prompt of ShareGPT4V's pre-training; captions of a release carry no question of their own.
@@ -28,16 +31,23 @@ def export_release(lake: Lake, label: str, form: str, folder: Path, *, own_use: 
     """
     if own_use and form != "parquet":
         raise CaptionlakeError(f"all pictures for own use go into Parquet alone, not into {form}: leave out --own-use")
-    release = find_release(lake, label)
+    folder = folder.expanduser().absolute()
+    started = time.monotonic()
+    counts = _export(lake, find_release(lake, label), form, folder, own_use=own_use)
+    told = asdict(counts) | {"seconds": round(time.monotonic() - started, 3)}
+    note_run(lake, "export", target=label, detail={"folder": str(folder), "form": form}, counts=told)
+    return counts
+
+
+def _export(lake: Lake, release: Release, form: str, folder: Path, *, own_use: bool) -> ExportCounts:
     if form == "parquet" and release.kind == "images":
-        return export_parquet(lake, label, folder, own_use=own_use)
+        return export_parquet(lake, release.label, folder, own_use=own_use)
     writers: dict[str, Callable[[Path], ExportCounts]] = {
         "parquet": lambda staging: write_sft_parquet(lake, release, *record_query(release), staging, own_use=own_use),
         "webdataset": lambda staging: write_webdataset(lake, release, *record_query(release), staging),
         "sharegpt4v-json": lambda staging: _json(lake, release, form, staging),
         "llava-json": lambda staging: _json(lake, release, form, staging),
     }
-    folder = folder.expanduser().absolute()
     if folder.exists():
         raise CaptionlakeError(f"{folder} is there already: remove it, or export into a new folder")
     staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")

@@ -1,5 +1,6 @@
 """``captionlake takedown``: show what would go, remove it, prove that it is gone."""
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,7 @@ def _remove(lake: "Lake", asked: dict[str, Any], as_json: bool) -> None:
     if not asked["reason"]:
         raise CaptionlakeError("a takedown needs a --reason, which is kept with the hashes")
     if not asked["yes"]:
-        if not click.get_text_stream("stdin").isatty():
+        if not sys.stdin.isatty():
             raise CaptionlakeError("a takedown cannot be undone: look at --dry-run, then give --yes")
         click.confirm("Remove all of this for good?", abort=True, err=True)
     done = take_down(lake, found.hashes, asked["reason"])
@@ -109,7 +110,7 @@ def _shown(found: "Found", meets: "Touched") -> str:
     counts: list[list[object]] = [[name, count] for name, count in meets.tables.items()]
     parts.append(table(["table", "rows"], counts) if counts else "no row of any table")
     parts.append(f"{meets.pictures:,} pictures, {meets.n_bytes:,} bytes, in {', '.join(meets.shards) or 'no shard'}")
-    parts += _affected(meets.releases, meets.publications, meets.models)
+    parts += _affected(meets.to_dict())
     other = [one for one in found.near if not one.taken]
     if other:
         looks: list[list[object]] = [[one.bits, one.image_id, f"{one.source}:{one.source_key}"] for one in other[:20]]
@@ -120,16 +121,15 @@ def _shown(found: "Found", meets: "Touched") -> str:
     return "\n\n".join(parts)
 
 
-def _affected(releases: dict[str, int], publications: list[dict[str, str]], models: list[dict[str, str]]) -> list[str]:
+def _affected(meets: dict[str, Any]) -> list[str]:
     parts = []
-    if releases:
-        parts.append(table(["release", "rows"], [[label, count] for label, count in releases.items()]))
-    for one in publications:
-        parts.append(
-            f"published: {printable(one['release'])} as {printable(one['repo_id'])}; afterwards publish it again:\n"
-            f"  captionlake publish {printable(one['release'])} {printable(one['repo_id'])} --erase-history"
-        )
-    parts += [f"trained on it: {printable(one['checkpoint'])} ({printable(one['release'])})" for one in models]
+    if meets["releases"]:
+        parts.append(table(["release", "rows"], [[label, count] for label, count in meets["releases"].items()]))
+    for one in meets["publications"]:
+        label, repo_id = printable(one["release"]), printable(one["repo_id"])
+        parts.append(f"published: {label} as {repo_id}; afterwards publish it again, without its history there")
+    parts += [f"exported: {printable(one['folder'])} ({printable(one['release'])})" for one in meets["exports"]]
+    parts += [f"trained on it: {printable(one['checkpoint'])} ({printable(one['release'])})" for one in meets["models"]]
     return parts
 
 
@@ -140,7 +140,7 @@ def _said(done: "Tombstone") -> str:
             "a reader kept the catalog from being packed, so deleted text may stay in its free pages: when it has ended, run  "
             "captionlake release gc"
         )
-    lines += _affected({}, done.touched.get("publications", []), done.touched.get("models", []))
+    lines += _affected(done.touched | {"releases": {}})
     lines.append(f"prove it with  captionlake takedown --verify {done.takedown_id}")
     return "\n".join(lines)
 

@@ -107,10 +107,12 @@ def _near(lake: Lake, path: Path, within: int | None) -> list[Near]:
         picture = inspect(path.read_bytes())
     except PictureError as error:
         raise CaptionlakeError(f"{path} is no picture that can be compared ({error.detail})") from error
-    bits = max(NEAR_BITS, within or 0)
+    most = max(NEAR_BITS, within or 0)
     rows = lake.rows(
         "SELECT DISTINCT ON (image_id) image_id, bit_count(xor(phash, $phash::UBIGINT)) AS bits, source, source_key FROM images "
         "WHERE bits <= $most ORDER BY image_id, source, source_key",
-        {"phash": picture.phash, "most": bits},
+        {"phash": picture.phash, "most": most},
     )
-    return [Near(*row, taken=within is not None and row[1] <= within) for row in rows]
+    return [
+        Near(image_id, bits, source, key, within is not None and bits <= within) for image_id, bits, source, key in rows
+    ]

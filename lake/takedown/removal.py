@@ -34,15 +34,16 @@ def take_down(lake: Lake, hashes: Hashes, reason: str) -> Tombstone:
             "nothing is named that could be taken down: give --url, --image-id, --source-key or --like"
         )
     check_quiet(lake)
+    takedown_id = uuid.uuid4().hex[:16]
     row = {
-        "takedown_id": uuid.uuid4().hex[:16],
+        "takedown_id": takedown_id,
         "asked": hashes.to_json(),
         "reason": reason,
         "touched": json.dumps({"state": REMOVING, **touched(lake, hashes).to_dict()}),
         "created_at": datetime.now(UTC),
     }
     lake.append("takedowns", pa.Table.from_pylist([row]), ["takedown_id"])
-    return resume(lake, tombstone(lake, row["takedown_id"]))
+    return resume(lake, tombstone(lake, takedown_id))
 
 
 def unfinished(lake: Lake) -> list[Tombstone]:

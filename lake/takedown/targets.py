@@ -45,6 +45,7 @@ class Touched:
     releases: dict[str, int] = field(default_factory=dict)
     publications: list[dict[str, str]] = field(default_factory=list)
     models: list[dict[str, str]] = field(default_factory=list)
+    exports: list[dict[str, str]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, object]:
         """As JSON has it."""
@@ -83,11 +84,14 @@ def touched(lake: Lake, hashes: Hashes) -> Touched:
         "WHERE (name, version) IN (SELECT (name, version) FROM gone_positions) ORDER BY ALL"
     ):
         found.publications.append({"release": f"{name}@{version}", "repo_id": repo_id, "revision": revision})
-    for label, output in lake.rows(
-        "SELECT DISTINCT target, detail->>'output' FROM runs WHERE step = 'train' "
+    noted = (
+        "SELECT DISTINCT target, detail->>'{}' FROM runs WHERE step = '{}' "
         "AND target IN (SELECT name || '@' || version FROM gone_positions) ORDER BY ALL"
-    ):
-        found.models.append({"release": label, "checkpoint": output})
+    )
+    found.models = [
+        {"release": label, "checkpoint": path} for label, path in lake.rows(noted.format("output", "train"))
+    ]
+    found.exports = [{"release": label, "folder": path} for label, path in lake.rows(noted.format("folder", "export"))]
     return found
 
 

@@ -18,6 +18,8 @@ from transformers import PrinterCallback, set_seed
 from transformers.trainer_callback import ProgressCallback
 
 from captionlake.errors import CaptionlakeError, require
+from captionlake.lake import Lake
+from captionlake.lake.runs import note_run
 from captionlake.models.checkpoint import CheckpointRecord
 from captionlake.models.data import ReleaseData, SkipLog
 from captionlake.models.data.release_dataset import ReleaseDataset
@@ -96,10 +98,23 @@ def train(job: TrainJob, *, restart: bool = False) -> TrainReport:
         finally:
             telling.close()
     save_result(trainer, processor, job, record, config=config)
+    if process.is_main_process:
+        _note(job, record, time.monotonic() - began)
     report = _report(job, data, record, count, new=True)
     return replace(
         report, resumed_at=None if state is None else states.step_of(state), seconds=time.monotonic() - began
     )
+
+
+def _note(job: TrainJob, record: CheckpointRecord, seconds: float) -> None:
+    """In the lake, so that whoever takes a picture down learns which checkpoints were trained on it."""
+    detail = {"output": str(job.output), "stage": job.stage, "content_sha256": record.content_sha256}
+    counts = {"steps": record.steps, "samples": record.samples, "seconds": round(seconds, 3)}
+    try:
+        with Lake.open(job.lake) as lake:
+            note_run(lake, "train", target=record.release, detail=detail, counts=counts)
+    except (CaptionlakeError, OSError) as error:
+        log.warning("the lake does not know of %s (%s): a takedown will not name it", job.output, error)
 
 
 def make_trainer(

@@ -36,6 +36,6 @@ def test_who_stops_early_stops_the_making() -> None:
 
     found = ahead(endless(), 2)
     assert [next(found) for _ in range(3)] == [0, 1, 2]
-    found.close()  # type: ignore[attr-defined]
+    found.close()
     assert len(made) <= 7
     assert not any(thread.name == "ahead" for thread in threading.enumerate())

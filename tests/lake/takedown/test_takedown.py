@@ -29,6 +29,7 @@ from captionlake.lake.releases.gc import collect
 from captionlake.lake.releases.release import Draft, create_release, find_release
 from captionlake.lake.releases.verification import verify_release
 from captionlake.lake.releases.views import create_release_views
+from captionlake.lake.runs import note_run
 from captionlake.lake.sft.importing import import_conversations
 from captionlake.lake.sft.sft_release import SftDraft, create_sft_release
 from captionlake.lake.takedown import removal
@@ -227,7 +228,11 @@ def test_releases_say_what_they_lost(case: Case, tmp_path: Path) -> None:
             assert cursor.execute("SELECT count(*), count(image_id) FROM items").fetchone() == (11, 11)
 
 
-def test_the_receipt_names_what_must_be_done_elsewhere(case: Case) -> None:
+def test_the_receipt_names_what_must_be_done_elsewhere(case: Case, tmp_path: Path) -> None:
+    with Lake.open(case.path) as lake:
+        export_release(lake, "tiles@1.0.0", "webdataset", tmp_path / "tars")
+        note_run(lake, "train", target="tiles@1.0.0", detail={"output": "checkpoints/mine"}, counts={})
+        note_run(lake, "train", target="tiles@2.0.0", detail={"output": "checkpoints/other"}, counts={})
     take(case, image_ids=[case.image_id])
     with Lake.open(case.path) as lake:
         (one,) = tombstones(lake)
@@ -235,6 +240,8 @@ def test_the_receipt_names_what_must_be_done_elsewhere(case: Case) -> None:
     assert one.touched["releases"] == {"mix@1.0.0": 1, "tiles@1.0.0": 1}
     assert one.touched["publications"] == [{"release": "tiles@1.0.0", "repo_id": "someone/tiles", "revision": "abc"}]
     assert one.touched["tables"]["captions"] == 1
+    assert one.touched["models"] == [{"release": "tiles@1.0.0", "checkpoint": "checkpoints/mine"}]
+    assert one.touched["exports"] == [{"release": "tiles@1.0.0", "folder": str(tmp_path / "tars")}]
 
 
 def test_the_tombstone_holds_hashes_alone(case: Case) -> None:
@@ -382,7 +389,7 @@ def test_the_commands(case: Case) -> None:
         return done.output
 
     shown = run("--url", URL, "--dry-run")
-    assert KEY in shown and "tiles@1.0.0" in shown and "publish tiles@1.0.0 someone/tiles" in shown
+    assert KEY in shown and "tiles@1.0.0" in shown and "published: tiles@1.0.0 as someone/tiles" in shown
     assert "--reason" in run("--url", URL, status=1)
     assert "--yes" in run("--url", URL, "--reason", "asked", status=1)
     done = json.loads(run("--url", URL, "--reason", "asked", "--yes", "--json"))
