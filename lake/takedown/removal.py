@@ -4,8 +4,10 @@ The tombstone comes first, so that whatever ends the process, the next run knows
 back in between. What it holds is enough for all steps.
 """
 
+import fcntl
 import json
 import os
+import re
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +27,7 @@ from captionlake.lake.takedown.tombstone import DONE, REMOVING, Hashes, Tombston
 
 _TABLES = sorted({*DELETED, *CHANGED, "releases", "runs"})
 _PIECE = 2**20
+_CAPTION_ID = re.compile(rb'"caption_id": *"([^"]+)"')
 
 
 def take_down(lake: Lake, hashes: Hashes, reason: str) -> Tombstone:
@@ -71,12 +74,21 @@ def resume(lake: Lake, one: Tombstone) -> Tombstone:
 def check_quiet(lake: Lake) -> None:
     """Raise where another process has pictures or replies in hand, which would come in behind a takedown's back."""
     lake.sweep()
-    root = lake.path / "staging"
-    busy = sorted(path.name for path in root.iterdir() if path.suffix == ".lock") if root.is_dir() else []
-    if busy:
-        raise CaptionlakeError(
-            f"another process is at work in {lake.path} (staging/{busy[0]}): let it end, or end it, and run this again"
-        )
+    locks = [*(lake.path / "staging").glob("*.lock"), *(lake.path / "spool").glob("*.lock")]
+    for path in sorted(locks):
+        if _is_held(path):
+            raise CaptionlakeError(
+                f"another process is at work in {lake.path} ({path.name}): let it end, and run this again"
+            )
+
+
+def _is_held(path: Path) -> bool:
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 def _note(connection: duckdb.DuckDBPyConnection, takedown_id: str, receipt: dict[str, Any]) -> None:
@@ -143,25 +155,26 @@ def _erase_rows(lake: Lake, hashes: Hashes) -> None:
 
 
 def _erase_replies(lake: Lake, hashes: Hashes) -> None:
-    """Lines of ``spool/`` that name one of the pictures; a file of another form that does goes as a whole."""
-    ids = [image_id.encode() for image_id in hashes.image_ids]
+    """Lines of ``spool/`` that name one of the pictures, or a caption that another line says is of one, as a batch's requests do."""
     spool = lake.path / "spool"
-    for path in sorted(spool.rglob("*")) if spool.is_dir() else []:
-        if not path.is_file() or path.suffix == ".lock":
+    files = sorted(spool.rglob("*.jsonl")) if spool.is_dir() else []
+    lines = [line for path in files for line in path.read_bytes().splitlines() if _names(line, hashes.image_ids)]
+    captions = [match.decode() for line in lines for match in _CAPTION_ID.findall(line)]
+    for path in files:
+        before = path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in before if not _names(line, [*hashes.image_ids, *captions])]
+        if len(kept) == len(before):
             continue
-        data = path.read_bytes()
-        if not any(one in data for one in ids):
-            continue
-        if path.suffix != ".jsonl":
-            path.unlink()
-            continue
-        kept = [line for line in data.splitlines(keepends=True) if not any(one in line for one in ids)]
         draft = path.with_name(f"{path.name}.draft")
         with draft.open("wb") as file:
             file.writelines(kept)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+
+
+def _names(line: bytes, ids: list[str]) -> bool:
+    return any(one.encode() in line for one in ids)
 
 
 def _pin_anew(lake: Lake) -> None:

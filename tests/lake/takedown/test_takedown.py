@@ -1,6 +1,7 @@
 """A takedown on a lake that holds a picture in every way a lake can, and a search of the whole folder by other readers."""
 
 import base64
+import fcntl
 import io
 import json
 import shutil
@@ -121,6 +122,10 @@ def _fill(lake: Lake, image_id: str, folder: Path) -> None:
             for i in (other, image_id)
         )
     )
+    # A batch's requests hold the picture, and say whose it is by the caption's id alone.
+    data = base64.b64encode(lake.picture(image_id)).decode()
+    (lake.path / "spool/batch-1.rows.jsonl").write_text(json.dumps({"caption_id": "ours", "image_id": image_id}) + "\n")
+    (lake.path / "spool/batch-1.requests.jsonl").write_text(json.dumps({"custom_id": "ours", "body": data}) + "\n")
     (lake.path / "cache").mkdir(exist_ok=True)
     (lake.path / "cache/list.txt").write_text(f"{KEY} {image_id}")
     draft = SftDraft(
@@ -361,12 +366,11 @@ def test_a_shard_that_no_row_names_is_erased_too(case: Case) -> None:
     assert left_anywhere(case) == []
 
 
-def test_another_process_at_work_is_waited_for(case: Case) -> None:
-    with (
-        Lake.open(case.path) as lake,
-        lake.staging("ingest"),
-        pytest.raises(CaptionlakeError, match="another process is at work"),
-    ):
+@pytest.mark.parametrize("place", ["staging/ingest-1.lock", "spool/teacher.lock"])
+def test_another_process_at_work_is_waited_for(case: Case, place: str) -> None:
+    held = (case.path / place).open("ab")
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with held, Lake.open(case.path) as lake, pytest.raises(CaptionlakeError, match="another process is at work"):
         removal.take_down(lake, find(lake, Request(image_ids=[case.image_id])).hashes, "asked")
 
 
