@@ -71,7 +71,7 @@ def test_a_release_and_a_snapshot(sql_lake: Any) -> None:
         ("SELECT 'a'::INT", {}, "Could not convert"),
         ("SELECT error('made up')", {}, "made up"),
         ("SELECT error(chr(27) || '[31m' || chr(8238))", {}, r"\\x1b\[31m\\u202e"),
-        ("SELECT 1", {"release": "demo@9"}, "there are demo@1.0.0"),
+        ("SELECT 1", {"release": "demo@9.0.0"}, "there are demo@1.0.0"),
         ("SELECT 1", {"release": "demo"}, "NAME@VERSION"),
         ("SELECT 1", {"at": 999}, "from 1 to"),
         ("SELECT 1", {"at": 1, "release": "demo@1.0.0"}, "one of --release and --at"),
