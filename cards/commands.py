@@ -19,10 +19,20 @@ if TYPE_CHECKING:
 @click.option(
     "--check", is_flag=True, help="Write nothing: ask every fact of the card again, exit 1 where one differs."
 )
+@click.option(
+    "--export",
+    type=click.Path(path_type=Path),
+    help="The release's Parquet export, whose files, hashes and sizes the card then tells.",
+)
+@click.option(
+    "--repo", metavar="OWNER/NAME", help="Where on the Hugging Face Hub it will be, for the lines on loading."
+)
 @lake_option
 @json_option
-def card(label: str, folder: Path, check: bool, lake: Path, as_json: bool) -> None:
-    """Write a release's dataset card: README.md, facts.json, LICENSE.md and figures, each number from a stored query."""
+def card(
+    label: str, folder: Path, check: bool, export: Path | None, repo: str | None, lake: Path, as_json: bool
+) -> None:
+    """Write a release's dataset card: README.md, facts.json, croissant.json, LICENSE.md and figures, each number from a stored query."""
     from captionlake.cards.dataset_card import write_card
     from captionlake.lake import Lake
 
@@ -30,7 +40,7 @@ def card(label: str, folder: Path, check: bool, lake: Path, as_json: bool) -> No
         if check:
             _check(opened, label, folder, as_json)
             return
-        written = write_card(opened, label, folder)
+        written = write_card(opened, label, folder, export=export, repo=repo)
     data = {
         "card": str(written.readme),
         "facts": written.facts,

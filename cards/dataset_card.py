@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,31 +10,19 @@ from typing import Any
 
 from captionlake.cards import output
 from captionlake.cards.contact_sheet import CONTACT_SHEET, contact_sheet
+from captionlake.cards.croissant import CROISSANT_FILE, croissant
+from captionlake.cards.exported import exported_files
 from captionlake.cards.facts import FACTS_FILE, Difference, Facts, check, collect
-from captionlake.cards.figures import CAPTION_LENGTHS, caption_lengths
+from captionlake.cards.fields import field
+from captionlake.cards.figures import CAPTION_LENGTHS, SUNBURST, caption_lengths, sunburst
 from captionlake.cards.markdown import Safe, code, excerpt, fenced, file_size, link, markdown, one_line, plural, table
 from captionlake.cards.metadata import LICENCE_FILE, card_data, check_front_matter, features, licence, pretty_name
 from captionlake.cards.recipe_text import RecipeText, quota_rows
 from captionlake.errors import CaptionlakeError, require
 from captionlake.lake import Lake
+from captionlake.lake.catalog import quote
 
-_FIGURES = {f"{CAPTION_LENGTHS}.png", f"{CAPTION_LENGTHS}.svg", CONTACT_SHEET}
-_FIELDS = {
-    "image": "the picture, bytes as downloaded; empty where its source lets only a URL, or nothing, be passed on",
-    "caption": "the first caption",
-    "captions": "all captions, each with its role, its producer and its licence",
-    "image_id": "SHA-256 of the picture's bytes, hexadecimal",
-    "source": "the source, one of those listed below",
-    "source_key": "the row's key in its source",
-    "collection": "the collection that quotas count",
-    "subset": "the kind within its collection, where there is one",
-    "url": "where the picture was downloaded from",
-    "license": "the picture's own licence, where its source says one",
-    "author": "the picture's author, where its source says one",
-    "width": "pixels, as a viewer shows the picture",
-    "height": "pixels, as a viewer shows the picture",
-    "row_sha256": "hash over the row's keys, picture, split and captions",
-}
+_FIGURES = {f"{name}.{kind}" for name in (CAPTION_LENGTHS, SUNBURST) for kind in ("png", "svg")} | {CONTACT_SHEET}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +41,26 @@ class Written:
         return self.folder / output.README
 
 
-def write_card(lake: Lake, label: str, folder: Path) -> Written:
-    """Write the card of the release ``label`` (NAME@VERSION) into ``folder``, over an older one. The same release gives the same bytes."""
+def write_card(lake: Lake, label: str, folder: Path, *, export: Path | None = None, repo: str | None = None) -> Written:
+    """Write the card of the release ``label`` (NAME@VERSION) into ``folder``, over an older one. The same release gives the same bytes.
+
+    ``export``: the folder of its Parquet export, whose files and sizes the card then tells; ``repo``: where on the Hub it will be.
+    """
     folder = Path(folder).expanduser().absolute()
     for module in ("huggingface_hub", "jinja2", "matplotlib"):
         require(module, extra="cards")
-    facts = collect(lake, label)
+    facts = replace(collect(lake, label), repo=repo)
     if not facts["totals"].only["items"]:
         raise CaptionlakeError(f"{label} holds no items: there is nothing to write a card about")
+    if export is not None:
+        facts = replace(facts, files=exported_files(export, facts))
     recipe = RecipeText.parse(facts["recipe"].only["recipe"])
-    figures = caption_lengths(facts) | contact_sheet(lake, facts)
+    figures = {} if facts.conversational else caption_lengths(facts) | sunburst(facts) | contact_sheet(lake, facts)
     content = {
         **figures,
         FACTS_FILE: facts.to_json().encode(),
         LICENCE_FILE: render("licences.md.jinja", facts, recipe).encode(),
+        CROISSANT_FILE: croissant(facts),
         output.README: readme(facts).encode(),
     }
     try:
@@ -78,7 +72,8 @@ def write_card(lake: Lake, label: str, folder: Path) -> Written:
         raise CaptionlakeError(
             f"the card cannot be written to {folder} ({error.strerror}): make room or choose another folder"
         ) from error
-    return Written(folder, label, len(facts), len(facts["contact_sheet"].rows), placed)
+    shown = 0 if facts.conversational else len(facts["contact_sheet"].rows)
+    return Written(folder, label, len(facts), shown, placed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +104,8 @@ def readme(facts: Facts) -> str:
     """The text of README.md."""
     recipe = RecipeText.parse(facts["recipe"].only["recipe"])
     head = card_data(facts, recipe).to_yaml(line_break="\n")
-    return f"---\n{head}\n---\n\n{render('dataset_card.md.jinja', facts, recipe)}"
+    template = "conversations_card.md.jinja" if facts.conversational else "dataset_card.md.jinja"
+    return f"---\n{head}\n---\n\n{render(template, facts, recipe)}"
 
 
 def render(template: str, facts: Facts, recipe: RecipeText) -> str:
@@ -122,10 +118,14 @@ def render(template: str, facts: Facts, recipe: RecipeText) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        loader=jinja2.FunctionLoader(_template),
     )
-    source = files("captionlake.cards").joinpath("templates", template).read_text(encoding="utf-8")
-    text: str = environment.from_string(source).render(**_context(facts, recipe))
+    text: str = environment.get_template(template).render(**_context(facts, recipe))
     return text
+
+
+def _template(name: str) -> str:
+    return files("captionlake.cards").joinpath("templates", *name.split("/")).read_text(encoding="utf-8")
 
 
 def _context(facts: Facts, recipe: RecipeText) -> dict[str, Any]:
@@ -135,15 +135,17 @@ def _context(facts: Facts, recipe: RecipeText) -> dict[str, Any]:
         "title": pretty_name(facts, recipe),
         "release": facts["release"].only,
         "totals": SimpleNamespace(**facts["totals"].only),  # not a dictionary: its ``items`` is a method
-        "gaps": facts["gaps"].only,
+        "redacted": facts["redacted"].only["redacted"],
+        "conversational": facts.conversational,
+        "repo": facts.repo,
+        "picture_column": "pictures" if facts.conversational else "image",
         "shell_label": Safe(shlex.quote(one_line(facts.label))),
         "first_split": Safe(json.dumps(facts["splits"].rows[0][0])),
-        "lengths": _overall_lengths(facts),
         "recipe": recipe,
-        "quotas": quota_rows(recipe, facts),
         "licence": licence(facts),
-        "features": [(f["name"], _kind(f), _FIELDS.get(f["name"], "")) for f in features()],
-        "reasons": {row["reason"] for row in facts["exclusions"].records},
+        "features": [
+            (f["name"], _kind(f), field(f["name"], conversational=facts.conversational)) for f in features(facts)
+        ],
         "fact": lambda name: Safe(f"<sub>facts.json#{name}</sub>"),
         "rows": _rows(facts),
         "plural": plural,
@@ -153,6 +155,20 @@ def _context(facts: Facts, recipe: RecipeText) -> dict[str, Any]:
         "link": link,
         "excerpt": excerpt,
         "size": file_size,
+        "json": lambda text: Safe(json.dumps(text)),
+        "sql": lambda text: Safe(quote(text)),
+        **({} if facts.conversational else _of_pictures(facts, recipe)),
+    }
+
+
+def _of_pictures(facts: Facts, recipe: RecipeText) -> dict[str, Any]:
+    """What the sections of a release of images ask for beside."""
+    return {
+        "gaps": facts["gaps"].only,
+        "lengths": _overall_lengths(facts),
+        "quotas": quota_rows(recipe, facts),
+        "has_sunburst": bool(facts["root_pairs"].rows),
+        "nsfw_measured": any(row["nsfw_measured"] for row in facts["traits"].records),
     }
 
 

@@ -7,7 +7,8 @@ the release itself, which its snapshot cannot know) as ``captionlake sql "…"``
 import datetime
 import decimal
 import json
-from dataclasses import asdict, dataclass
+import re
+from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -51,19 +52,38 @@ class Fact:
         return row
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class File:
+    """A Parquet file of an export; ``path`` is relative to the export's folder, ``arrow_bytes`` its rows' size uncompressed."""
+
+    path: str
+    split: str
+    sha256: str
+    n_bytes: int
+    rows: int
+    arrow_bytes: int
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All facts of one release, by name."""
+    """All facts of one release, by name; ``files`` of its export and ``repo`` on the Hub, where the card was told of them."""
 
     name: str
     version: str
     facts: dict[str, Fact]
+    files: tuple[File, ...] = field(default=(), kw_only=True)
+    repo: str | None = field(default=None, kw_only=True)
 
     def __getitem__(self, name: str) -> Fact:
         return self.facts[name]
 
     def __len__(self) -> int:
         return len(self.facts)
+
+    @property
+    def conversational(self) -> bool:
+        """Whether the rows are conversations, not pictures."""
+        return bool(self["release"].only["kind"] != "images")
 
     @property
     def label(self) -> str:
@@ -73,7 +93,11 @@ class Facts:
     def to_json(self) -> str:
         """The text of facts.json: the same for the same facts."""
         facts = [asdict(fact) for fact in self.facts.values()]
-        head = {"format": FORMAT, "release": self.label}
+        head: dict[str, Any] = {"format": FORMAT, "release": self.label}
+        if self.repo:
+            head["repo"] = self.repo
+        if self.files:
+            head["files"] = [asdict(file) for file in self.files]
         return json.dumps(head | {"facts": facts}, ensure_ascii=False, indent=1) + "\n"
 
 
@@ -92,20 +116,27 @@ def queries(release: Release) -> list[tuple[str, Scope, str]]:
         ("release", "lake", f"SELECT {_RELEASE_COLUMNS} {where}"),
         ("recipe", "lake", f"SELECT recipe {where}"),
     ]
-    folder = files("captionlake.cards").joinpath("sql")
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.name.endswith(".sql"):
-            found.append((entry.name.removesuffix(".sql"), "release", entry.read_text(encoding="utf-8").strip()))
+    given = {"name": release.name, "version": release.version, "parent": release.parent or ""}
+    for name, text in _texts("lake"):
+        found.append((name, "lake", re.sub(r"\$(name|version|parent)\b", lambda mark: quote(given[mark[1]]), text)))
+    kind = "images" if release.kind == "images" else "conversations"
+    found += sorted((name, "release", text) for folder in ("both", kind) for name, text in _texts(folder))
     return found
 
 
+def _texts(folder: str) -> list[tuple[str, str]]:
+    """Names and texts of a folder's queries."""
+    entries = sorted(files("captionlake.cards").joinpath("sql", folder).iterdir(), key=lambda entry: entry.name)
+    return [
+        (entry.name.removesuffix(".sql"), entry.read_text(encoding="utf-8").strip())
+        for entry in entries
+        if entry.name.endswith(".sql")
+    ]
+
+
 def collect(lake: Lake, label: str) -> Facts:
-    """Ask every fact of the release ``label`` (NAME@VERSION). Raises where it is not a release of images, or holds none."""
+    """Ask every fact of the release ``label`` (NAME@VERSION). Raises where there is none."""
     release = find_release(lake, label)
-    if release.kind != "images":
-        raise CaptionlakeError(
-            f"{label} is a release of kind {release.kind}: a card is written for releases of images alone"
-        )
     return _ask(lake, release, queries(release))
 
 
@@ -118,13 +149,15 @@ def read_facts(folder: Path) -> Facts:
             raise CaptionlakeError(f"{path} is of a newer captionlake: run  pip install --upgrade captionlake")
         name, _, version = data["release"].partition("@")
         facts = {fact["name"]: Fact(**fact) for fact in data["facts"]}
+        listed = tuple(File(**file) for file in data.get("files", ()))
+        repo = data.get("repo")
     except OSError as error:
         raise CaptionlakeError(
             f"{path} cannot be read ({error.strerror}): write the card first, without --check"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise CaptionlakeError(f"{path} does not hold a card's facts: write the card again, without --check") from error
-    return Facts(name, version, facts)
+    return Facts(name, version, facts, files=listed, repo=repo)
 
 
 def check(lake: Lake, label: str, folder: Path) -> tuple[Facts, list[Difference]]:
@@ -150,7 +183,7 @@ def check(lake: Lake, label: str, folder: Path) -> tuple[Facts, list[Difference]
     ]
     missing = [name for name, _, _ in known if name not in written.facts]
     differences += [Difference(name, "is not in the file") for name in missing]
-    return asked, differences
+    return replace(asked, files=written.files, repo=written.repo), differences
 
 
 def _difference(old: Fact, new: Fact) -> str:

@@ -7,6 +7,7 @@ from captionlake.cards.markdown import excerpt, plural
 from captionlake.lake.figures import render
 
 CAPTION_LENGTHS = "figures/caption_lengths"
+SUNBURST = "figures/sunburst"
 _PANELS = 6
 # Okabe and Ito's palette, without its yellow, which is faint on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -22,6 +23,28 @@ def caption_lengths(facts: Facts) -> dict[str, bytes]:
         return {}
     bins = facts["caption_length_histogram"].records
     return render(CAPTION_LENGTHS, lambda: _draw(groups, bins), extra="cards")
+
+
+def sunburst(facts: Facts) -> dict[str, bytes]:
+    """Root verbs and their nouns as PNG and SVG, of the parser that read most captions; nothing where none was parsed."""
+    from captionlake.curation.analysis.analysis import Pair
+    from captionlake.curation.analysis.sunburst import Panel, draw_panels, hole_lines
+
+    parsed = facts["words"].records
+    if not parsed:
+        return {}
+    parser = max(parsed, key=lambda row: row["parsed"])["parser"]
+    panels = []
+    for row in parsed:
+        pairs = [
+            Pair(verb=pair["verb"], noun=pair["noun"], sentences=pair["sentences"], share=pair["share_percent"])
+            for pair in facts["root_pairs"].records
+            if (pair["parser"], pair["producer"]) == (parser, row["producer"])
+        ]
+        if row["parser"] == parser and pairs:
+            lines = hole_lines(row["parsed"], row["sentences"], row["sentences_with_pair"], pairs)
+            panels.append(Panel(producer=row["producer"], pairs=pairs, lines=lines))
+    return draw_panels(SUNBURST, panels, share=1.0, whence=facts.label, parser=parser, extra="cards")
 
 
 def _draw(groups: list[dict[str, Any]], bins: list[dict[str, Any]]) -> Any:

@@ -21,6 +21,11 @@ _FREE = frozenset({"cc0-1.0", "pddl", "unlicense", "wtfpl"})  # ask for nothing
 _CC = re.compile(r"cc-(?P<terms>by(?:-(?:nc|sa|nd))*)-(?P<version>\d\.\d)")
 _CC_URL = re.compile(r"creativecommons\.org/licenses/(?P<terms>[a-z-]+)/(?P<version>\d\.\d)")
 _CC0_URL = re.compile(r"creativecommons\.org/publicdomain/zero/1\.0")
+_SPDX = {
+    name: f"https://spdx.org/licenses/{spdx}.html"
+    for name, spdx in {"apache-2.0": "Apache-2.0", "mit": "MIT", "unlicense": "Unlicense", "odc-by": "ODC-By-1.0", "odbl": "ODbL-1.0",
+                       "pddl": "PDDL-1.0", "cdla-permissive-2.0": "CDLA-Permissive-2.0"}.items()
+}  # fmt: skip
 _NAMES = {
     "apache 2.0": "apache-2.0",
     "apache license 2.0": "apache-2.0",
@@ -75,3 +80,12 @@ def _terms(licence: str) -> frozenset[str] | None:
 def slug(text: str) -> str:
     """A name for ``license_name``: lower-case letters, digits, dots and hyphens."""
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")[:60].strip("-.") or "other"
+
+
+def licence_url(identifier: str) -> str | None:
+    """The page of one of the Hub's identifiers: Creative Commons', or SPDX's; None where neither has one."""
+    if identifier == "cc0-1.0":
+        return "https://creativecommons.org/publicdomain/zero/1.0/"
+    if found := _CC.fullmatch(identifier):
+        return f"https://creativecommons.org/licenses/{found['terms']}/{found['version']}/"
+    return _SPDX.get(identifier)

@@ -26,7 +26,9 @@ _SIZES = [
     "10B<n<100B",
 ]
 SIZE_CATEGORIES = frozenset([*_SIZES, "100B<n<1T", "n>1T", "other"])
-TASK_CATEGORIES = frozenset({"image-to-text"})  # of the Hub's many, what a card here may say
+TASK_CATEGORIES = frozenset(
+    {"image-to-text", "visual-question-answering"}
+)  # of the Hub's many, what a card here may say
 TASK_IDS = frozenset({"image-captioning"})
 TAGS = ("image-captioning", "vision-language", "captionlake")
 LICENCE_FILE = "LICENSE.md"
@@ -68,11 +70,16 @@ def licence(facts: Facts) -> Licence:
     return Licence("other", "mixed", LICENCE_FILE)
 
 
-def features() -> list[dict[str, Any]]:
-    """The columns of an exported release, as the Hub describes them."""
-    from captionlake.lake.exports.image_parquet import SCHEMA
+def schema_of(facts: Facts) -> pa.Schema:
+    """The columns of the release's Parquet export."""
+    from captionlake.lake.exports import image_parquet, sft_parquet
 
-    return [_feature(field) for field in SCHEMA]
+    return sft_parquet.SCHEMA if facts.conversational else image_parquet.SCHEMA
+
+
+def features(facts: Facts) -> list[dict[str, Any]]:
+    """The columns of an exported release, as the Hub describes them."""
+    return [_feature(field) for field in schema_of(facts)]
 
 
 def _feature(field: pa.Field) -> dict[str, Any]:
@@ -81,13 +88,16 @@ def _feature(field: pa.Field) -> dict[str, Any]:
         return {"name": field.name, "dtype": "image"}
     if pa.types.is_list(kind):
         inner = kind.value_type
+        if pa.types.is_struct(inner) and [part.name for part in inner] == ["bytes", "path"]:
+            return {"name": field.name, "list": "image"}
         plain = _dtype(inner) if not pa.types.is_struct(inner) else [_feature(part) for part in inner]
         return {"name": field.name, "list": plain}
     return {"name": field.name, "dtype": _dtype(kind)}
 
 
 def _dtype(kind: pa.DataType) -> str:
-    return {"double": "float64", "float": "float32"}.get(str(kind), str(kind))
+    names = {"double": "float64", "float": "float32", "timestamp[us, tz=UTC]": "timestamp[us, tz=UTC]"}
+    return names.get(str(kind), str(kind))
 
 
 def card_data(facts: Facts, recipe: RecipeText) -> Any:
@@ -101,8 +111,10 @@ def card_data(facts: Facts, recipe: RecipeText) -> Any:
         "license_name": own.name,
         "license_link": own.link,
         "language": [recipe.language] if recipe.language else None,
-        "task_categories": sorted(TASK_CATEGORIES),
-        "task_ids": sorted(TASK_IDS),
+        "annotations_creators": _creators(facts),
+        "source_datasets": ["original"],
+        "task_categories": ["visual-question-answering"] if facts.conversational else ["image-to-text"],
+        "task_ids": None if facts.conversational else sorted(TASK_IDS),
         "size_categories": [size_category(facts["totals"].only["items"])],
         "tags": list(TAGS),
         "configs": [
@@ -112,12 +124,39 @@ def card_data(facts: Facts, recipe: RecipeText) -> Any:
             }
         ],
         "dataset_info": {
-            "features": features(),
-            "splits": [{"name": split, "num_examples": items} for split, items in splits],
+            "features": features(facts),
+            "splits": [_split(facts, split, items) for split, items in splits],
+            **_sizes_on_disk(facts),
         },
     }
     _validate(values)
     return hub.DatasetCardData(**{key: value for key, value in values.items() if value is not None})
+
+
+def _split(facts: Facts, split: str, items: int) -> dict[str, Any]:
+    own = [file for file in facts.files if file.split == split]
+    sizes = {"num_bytes": sum(file.arrow_bytes for file in own)} if own else {}
+    return {"name": split, **sizes, "num_examples": items}
+
+
+def _sizes_on_disk(facts: Facts) -> dict[str, int]:
+    if not facts.files:
+        return {}
+    return {
+        "download_size": sum(file.n_bytes for file in facts.files),
+        "dataset_size": sum(file.arrow_bytes for file in facts.files),
+    }
+
+
+def _creators(facts: Facts) -> list[str]:
+    """The Hub's words for who wrote: models, or what was found beside the pictures."""
+    if facts.conversational:
+        return ["machine-generated"] if facts["totals"].only["of_captions"] else ["found"]
+    kinds = {row["kind"] for row in facts["captions_by_producer"].records}
+    if not kinds:
+        return ["no-annotation"]
+    by = {"teacher": "machine-generated", "captioner": "machine-generated"}
+    return sorted({by.get(kind, "found") for kind in kinds})
 
 
 def pretty_name(facts: Facts, recipe: RecipeText) -> str:
@@ -133,7 +172,7 @@ def _validate(values: dict[str, Any]) -> None:
         ("license_link", lambda value: value is None or value == LICENCE_FILE or web_url(value) == value),
         ("language", lambda value: value is None or all(_LANGUAGE.fullmatch(code) for code in value)),
         ("task_categories", lambda value: set(value) <= TASK_CATEGORIES),
-        ("task_ids", lambda value: set(value) <= TASK_IDS),
+        ("task_ids", lambda value: set(value or ()) <= TASK_IDS),
         ("size_categories", lambda value: set(value) <= SIZE_CATEGORIES),
         ("configs", lambda value: all(_SPLIT.fullmatch(file["split"]) for file in value[0]["data_files"])),
     ]

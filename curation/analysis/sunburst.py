@@ -5,6 +5,8 @@ repeat where verbs are many, but every wedge bears its word, so that nothing is 
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from captionlake.curation.analysis.rings import Wedge, colours, rings
@@ -12,7 +14,7 @@ from captionlake.lake.figures import render
 from captionlake.lake.options import printable
 
 if TYPE_CHECKING:
-    from captionlake.curation.analysis.analysis import Analysis
+    from captionlake.curation.analysis.analysis import Analysis, Pair
 
 MOST_PRODUCERS = 2
 _PANEL, _FOOT = 6.4, 0.5  # inches: a side of the square that holds the rings, and the note below
@@ -25,36 +27,73 @@ _POINTS = 72 * _PANEL / 2.04  # of a radius
 _INK, _PAPER = "#1a1a1a", "#ffffff"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Panel:
+    """Two rings of one producer; ``lines`` stand in the hole below its name."""
+
+    producer: str
+    pairs: "Sequence[Pair]"
+    lines: Sequence[str]
+
+
 def draw_sunburst(analysis: "Analysis") -> dict[str, bytes]:
     """``sunburst.png`` and ``sunburst.svg`` by name; nothing where no pair is shown. SVG keeps its words as text.
 
     Of more than two producers the first two are drawn.
     """
-    producers = [name for name in analysis.producers if analysis.shown(name)][:MOST_PRODUCERS]
-    if not producers:
+    panels = []
+    for producer in analysis.producers:
+        if shown := analysis.shown(producer):
+            total = analysis.answers["totals"].of(producer)[0]
+            lines = hole_lines(total["captions"], total["sentences"], total["sentences_with_pair"], shown)
+            panels.append(Panel(producer=producer, pairs=shown, lines=lines))
+    return draw_panels(
+        "sunburst", panels, share=analysis.config.share, whence=analysis.release, parser=analysis.counts.parser, extra="analysis"
+    )  # fmt: skip
+
+
+def hole_lines(captions: int, sentences: int, with_pair: int, shown: "Sequence[Pair]") -> list[str]:
+    """What the hole says of a producer's captions."""
+    return [
+        f"{captions:,} captions",
+        f"{with_pair:,} of {sentences:,}",
+        "sentences have a pair",
+        f"shown: {sum(pair.share for pair in shown):.0f} % of these",
+    ]
+
+
+def draw_panels(
+    name: str, panels: Sequence[Panel], *, share: float, whence: str, parser: str, extra: str
+) -> dict[str, bytes]:
+    """``NAME.png`` and ``NAME.svg`` of the first two panels; nothing where there are none. ``share``: per cent from which pairs are shown."""
+    panels = panels[:MOST_PRODUCERS]
+    if not panels:
         return {}
-    return render("sunburst", lambda: _draw(analysis, producers), extra="analysis", text_as_text=True)
+    whose = "its producer's" if len(panels) > 1 else "the"
+    note = (
+        f"Root verb (inside) and its direct object (outside) of each sentence: pairs that make {share:g} % or more of {whose} pairs.\n"
+        f"{printable(whence)}, parsed by {printable(parser)}"
+    )
+    return render(name, lambda: _draw(panels, note), extra=extra, text_as_text=True)
 
 
-def _draw(analysis: "Analysis", producers: list[str]) -> Any:
+def _draw(panels: Sequence[Panel], note: str) -> Any:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(_PANEL * len(producers), _PANEL + _FOOT), dpi=160)
-    both = {producer: rings(analysis.shown(producer)) for producer in producers}
-    paint = colours([[wedge.word for wedge in verbs] for verbs, _ in both.values()])
+    figure = Figure(figsize=(_PANEL * len(panels), _PANEL + _FOOT), dpi=160)
+    both = [rings(panel.pairs) for panel in panels]
+    paint = colours([[wedge.word for wedge in verbs] for verbs, _ in both])
     height = _PANEL / (_PANEL + _FOOT)
-    for place, (producer, (verbs, nouns)) in enumerate(both.items()):
-        panel = figure.add_axes((place / len(producers), 1 - height, 1 / len(producers), height), aspect="equal")
-        panel.set_axis_off()
-        panel.set(xlim=(-1.02, 1.02), ylim=(-1.02, 1.02))
+    for place, (panel, (verbs, nouns)) in enumerate(zip(panels, both, strict=True)):
+        axes = figure.add_axes((place / len(panels), 1 - height, 1 / len(panels), height), aspect="equal")
+        axes.set_axis_off()
+        axes.set(xlim=(-1.02, 1.02), ylim=(-1.02, 1.02))
         for wedge in verbs:
-            _wedge(panel, wedge, (_HOLE, _MIDDLE), paint[wedge.verb])
+            _wedge(axes, wedge, (_HOLE, _MIDDLE), paint[wedge.verb])
         for number, wedge in enumerate(nouns):
-            _wedge(panel, wedge, (_MIDDLE, _EDGE), _paler(paint[wedge.verb], 0.5 + 0.18 * (number % 2)))
-        _hole(panel, analysis, producer)
-    figure.text(
-        0.5, 0.16 / (_PANEL + _FOOT), _note(analysis, producers), ha="center", va="bottom", fontsize=7.5, color=_INK
-    )
+            _wedge(axes, wedge, (_MIDDLE, _EDGE), _paler(paint[wedge.verb], 0.5 + 0.18 * (number % 2)))
+        _hole(axes, panel)
+    figure.text(0.5, 0.16 / (_PANEL + _FOOT), note, ha="center", va="bottom", fontsize=7.5, color=_INK)
     return figure
 
 
@@ -114,31 +153,14 @@ def _em(text: str) -> float:
     return float(TextPath((0, 0), text, size=100).get_extents().width) / 100 if text.strip() else 0.0
 
 
-def _hole(panel: Any, analysis: "Analysis", producer: str) -> None:
-    shown = analysis.shown(producer)
-    total = analysis.answers["totals"].of(producer)[0]
-    name = printable(producer)
-    lines = [
-        f"{total['captions']:,} captions",
-        f"{total['sentences_with_pair']:,} of {total['sentences']:,}",
-        "sentences have a pair",
-        f"shown: {sum(pair.share for pair in shown):.0f} % of these",
-    ]
+def _hole(axes: Any, panel: Panel) -> None:
+    name = printable(panel.producer)
     room = 2 * _HOLE * _POINTS * 0.84
     name = name if len(name) <= 40 else f"{name[:39]}…"
     size = min(12.0, room / max(_em(name), 0.1) / 1.16)  # bold is wider
-    panel.text(0, 0.115, name, fontsize=size, fontweight="bold", ha="center", va="center", color=_INK)
-    for place, line in enumerate(lines):
-        panel.text(0, 0.03 - 0.062 * place, line, fontsize=8.5, ha="center", va="center", color=_INK)
-
-
-def _note(analysis: "Analysis", producers: list[str]) -> str:
-    share = f"{analysis.config.share:g} %"
-    whose = "its producer's" if len(producers) > 1 else "the"
-    return (
-        f"Root verb (inside) and its direct object (outside) of each sentence: pairs that make {share} or more of {whose} pairs.\n"
-        f"{printable(analysis.release)}, parsed by {printable(analysis.counts.parser)}"
-    )
+    axes.text(0, 0.115, name, fontsize=size, fontweight="bold", ha="center", va="center", color=_INK)
+    for place, line in enumerate(panel.lines):
+        axes.text(0, 0.03 - 0.062 * place, line, fontsize=8.5, ha="center", va="center", color=_INK)
 
 
 def _paler(colour: str, by: float) -> tuple[float, float, float]:

@@ -46,6 +46,14 @@ class PromptSet:
         """Raises ``PromptError`` with every problem of the file, or says that there is no such name."""
         return cls(read_prompts(name))
 
+    def texts(self) -> dict[str, str]:
+        """Each part's prompt by its id, with the variables in it as they stand in the file."""
+        begin, end = self._begin.text, self._end.text
+        return {
+            f"{self.id}/{part.name}": "\n\n".join(text for text in (begin, part.text.strip(), end) if text)
+            for part in self.parts
+        }
+
     def part(self, collection: str, subset: str | None) -> Part:
         """The part for a row: its subset's, else its collection's, else the one for every other collection."""
         for place in ((collection, subset), (collection, None), (None, None)):
@@ -83,6 +91,7 @@ class _Template:
     """A text cut into sentences, each with the variables in it."""
 
     def __init__(self, text: str) -> None:
+        self.text = text.strip()
         self._sentences = [(s, VARIABLE.findall(s)) for s in _BETWEEN_SENTENCES.split(text.strip())]
         self.names = {name for _, names in self._sentences for name in names}
 

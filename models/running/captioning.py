@@ -154,6 +154,7 @@ def _note(lake: Lake, run: CaptionerRun, captioner: "CheckpointCaptioner") -> No
     if not run.captioned and not run.failed:
         return
     counts = {name: value for name, value in asdict(run).items() if name not in ("failures", "given_up")}
-    detail = {"question": captioner.prompt.text, "params": json.loads(captioner.params)}
+    prompt = captioner.prompt
+    detail = {"prompt_texts": {prompt.prompt_id: prompt.text}, "params": json.loads(captioner.params)}
     note_run(lake, "caption", target=run.producer, detail=detail, counts=counts)
     lake.merge_small_files()

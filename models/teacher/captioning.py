@@ -142,7 +142,12 @@ def _note(lake: Lake, run: CaptionRun, asked: Asked) -> None:
     """The row of ``runs``: counts and outcomes; texts of failures are not in it, they quote the endpoint."""
     counts = {name: value for name, value in asdict(run).items() if name not in ("failures", "given_up")}
     prompts = f"{asked.prompts.id} {asked.prompts.version}"
-    detail = {"prompts": prompts, "params": json.loads(asked.params), "mode": asked.config.mode}
+    detail = {
+        "prompts": prompts,
+        "params": json.loads(asked.params),
+        "mode": asked.config.mode,
+        "prompt_texts": asked.prompts.texts(),
+    }
     if run.captioned or run.failed or run.requests:
         note_run(lake, "caption", target=run.producer, detail=detail, counts=counts)
     if run.captioned:

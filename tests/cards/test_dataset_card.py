@@ -30,6 +30,7 @@ _LINKS = ("http://", "https://", "#credits", "figures/", "facts.json", "LICENSE.
 FILES = {
     "README.md",
     "LICENSE.md",
+    "croissant.json",
     "facts.json",
     "figures/caption_lengths.png",
     "figures/caption_lengths.svg",
@@ -150,7 +151,9 @@ def test_an_edited_card_is_told_from_one_with_wrong_facts(card: Path, plain_lake
     assert (found.differences, found.readme_as_written) == ([], False)
 
 
-def test_an_export_beside_the_card_loads_with_datasets(card: Path, plain_lake: Path, tmp_path: Path) -> None:
+def test_an_export_beside_the_card_loads_with_datasets(
+    card: Path, plain_lake: Path, plain_facts: Facts, tmp_path: Path
+) -> None:
     import datasets
     import duckdb
     import polars
@@ -160,7 +163,7 @@ def test_an_export_beside_the_card_loads_with_datasets(card: Path, plain_lake: P
     (tmp_path / "set" / "README.md").write_bytes((card / "README.md").read_bytes())
     loaded = datasets.load_dataset(str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"))
     assert {split: rows.num_rows for split, rows in loaded.items()} == {"train": 6, "test": 1}
-    assert loaded["train"].features._to_yaml_list() == features()
+    assert loaded["train"].features._to_yaml_list() == features(plain_facts)
     files = f"{tmp_path}/set/data/*.parquet"
     assert polars.scan_parquet(files).drop("image").collect().height == 7
     assert duckdb.sql(f"SELECT count(*), count(length(caption)) FROM '{files}'").fetchall() == [(7, 6)]
@@ -226,7 +229,8 @@ def test_no_text_changes_the_metadata_the_headings_the_html_or_a_table(
 ) -> None:
     hostile = readme(_with_text(plain_facts, text))
     metadata, expected = plain_card
-    assert _metadata(hostile) == metadata
+    creators = {"annotations_creators": metadata["annotations_creators"]}  # follows from the kinds of captions
+    assert _metadata(hostile) | creators == metadata
     headings, html, links, rows = _structure(hostile)
     assert headings == expected[0]
     assert html == expected[1]
@@ -267,7 +271,7 @@ def test_one_item_without_captions_licence_or_exclusions(
     row = Row(key="1", data=pictures["coffee"], license=None, author=None)
     plan = Plan(rows=[row], sources=[source("coco", "coco", license=None, redistribute="none")], recipe='lake = "x"\n')
     text = _write(lake_of(plan), tmp_path / "card")
-    assert set(_files(tmp_path / "card")) == {"README.md", "LICENSE.md", "facts.json"}
+    assert set(_files(tmp_path / "card")) == {"README.md", "LICENSE.md", "croissant.json", "facts.json"}
     for said in (
         "**1 item**: 1 distinct picture",
         "No pictures are shown",
@@ -293,7 +297,7 @@ def test_figures_of_an_older_card_go_when_the_new_one_has_none(
         (folder / name).write_bytes(content)
     (folder / "mine.txt").write_text("kept")
     _write(lake_of(plan), folder)
-    assert set(_files(folder)) == {"README.md", "LICENSE.md", "facts.json", "mine.txt"}
+    assert set(_files(folder)) == {"README.md", "LICENSE.md", "croissant.json", "facts.json", "mine.txt"}
 
 
 def test_one_licence_for_all(pictures: dict[str, bytes], lake_of: Callable[[Plan], Lake], tmp_path: Path) -> None:
