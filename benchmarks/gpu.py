@@ -4,12 +4,13 @@
     python benchmarks/gpu.py train --size smollm2 --per-device 64  # a smaller GPU
     python benchmarks/gpu.py caption --batch-sizes 64 128 256       # the captioner of the released shape, 448 pixels
 
-Training is a recipe's stage ``pretrain`` through our Trainer: the ViT's blocks from the twelfth on, projector and language model learn, with
-gradient checkpointing, AdamW and fp32 weights. Its samples are made up and ready in memory: 576 tokens of a picture and 207 of text (826
-characters of the paper's captions, by four a token). Operations of a step are those of ``models/training/costs.py``: the model's own
-(without what checkpointing repeats) over the time give MFU, all of them HFU, both against the peak of the data sheet. Captioning is the whole
-way from a lake: pictures read and decoded by threads, batches through ``generate``, captions committed. Random weights never end a text, so
-each caption takes all of its tokens.
+Training is a recipe's stage ``pretrain`` through our Trainer: the ViT's blocks from the twelfth on, projector and language model learn,
+with gradient checkpointing, AdamW and fp32 weights. Its samples are made up and ready in memory: 576 tokens of a picture and 207 of text
+(826 characters of the paper's captions, by four a token). Operations of a step are those of ``models/training/costs.py``: the model's own
+(without what checkpointing repeats) over the time give MFU, all of them HFU, both against the peak of the data sheet.
+
+Captioning is the whole way from a lake: pictures read and decoded by threads, batches through ``generate``, captions committed. Random
+weights never end a text, so each caption takes all of its tokens.
 """
 
 import argparse

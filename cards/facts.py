@@ -8,6 +8,8 @@ import datetime
 import decimal
 import json
 import re
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -134,10 +136,10 @@ def _texts(folder: str) -> list[tuple[str, str]]:
     ]
 
 
-def collect(lake: Lake, label: str) -> Facts:
-    """Ask every fact of the release ``label`` (NAME@VERSION). Raises where there is none."""
+def collect(lake: Lake, label: str, *, told: Callable[[str, float], None] | None = None) -> Facts:
+    """Ask every fact of the release ``label`` (NAME@VERSION); ``told`` gets each one's name and its seconds. Raises where there is none."""
     release = find_release(lake, label)
-    return _ask(lake, release, queries(release))
+    return _ask(lake, release, queries(release), told=told)
 
 
 def read_facts(folder: Path) -> Facts:
@@ -201,7 +203,13 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def _ask(lake: Lake, release: Release, asked: list[tuple[str, Scope, str]]) -> Facts:
+def _ask(
+    lake: Lake,
+    release: Release,
+    asked: list[tuple[str, Scope, str]],
+    *,
+    told: Callable[[str, float], None] | None = None,
+) -> Facts:
     from captionlake.lake.releases.views import create_release_views
 
     facts: dict[str, Fact] = {}
@@ -211,7 +219,10 @@ def _ask(lake: Lake, release: Release, asked: list[tuple[str, Scope, str]]) -> F
         create_release_views(pinned, release.name, release.version)
         pinned.execute("BEGIN")
         for name, scope, sql in asked:
+            started = time.perf_counter()
             facts[name] = _run(lake.connection if scope == "lake" else pinned, name, scope, sql)
+            if told is not None:
+                told(name, time.perf_counter() - started)
         pinned.execute("ROLLBACK")
     return Facts(release.name, release.version, facts)
 

@@ -11,16 +11,17 @@ _SHOWN = 12  # parts of one
 
 
 def description(facts: Facts) -> str:
-    """One sentence of what the release holds."""
+    """What the release holds."""
     totals = facts["totals"].only
     if facts.conversational:
         return (
             f"{plural(totals['items'], 'conversation')} about {plural(totals['images'], 'picture')}, "
-            f"{plural(totals['without_picture'], 'of them', 'of them')} of text alone."
+            f"{totals['without_picture']:,} of them of text alone."
         )
+    held = f"{plural(totals['items'], 'picture')} of {plural(totals['collections'], 'collection')}"
     return (
-        f"{plural(totals['items'], 'picture')} of {plural(totals['collections'], 'collection')} with {plural(totals['captions'], 'caption')}. "
-        "Every number that is stated of it can be asked again: facts.json holds the queries."
+        f"{held} with {plural(totals['captions'], 'caption')}. Every number that is stated of it can be asked again: "
+        "facts.json holds the queries."
     )
 
 
@@ -41,9 +42,10 @@ def statements(facts: Facts) -> dict[str, Any]:
 
 def _common(facts: Facts) -> dict[str, Any]:
     return {
-        "rai:dataReleaseMaintenancePlan": "A picture that someone asks to be removed is taken out of the lake, out of this release, whose row "
-        "stays as a hole, and out of what was published; the versions that held it are named in a receipt.",
-        "usageInfo": "LICENSE.md: the licence of each source, and what of its pictures may be passed on. Each row has its own licence and author.",
+        "rai:dataReleaseMaintenancePlan": "A picture that someone asks to be removed is taken out of the lake, out of this "
+        "release, whose row stays as a hole, and out of what was published; a receipt names the versions that held it.",
+        "usageInfo": "LICENSE.md: the licence of each source, and what of its pictures may be passed on. Each row has its own "
+        "licence and author.",
         "prov:wasGeneratedBy": [
             {
                 "@type": "prov:Activity",
@@ -66,7 +68,7 @@ def _of_pictures(facts: Facts) -> dict[str, Any]:
         for row in producers
         if row["kind"] in ("teacher", "captioner")
     ]
-    totals = facts["totals"].only
+    totals, gaps = facts["totals"].only, facts["gaps"].only
     return {
         "rai:dataCollection": "Pictures of "
         + _joined(
@@ -95,7 +97,7 @@ def _of_pictures(facts: Facts) -> dict[str, Any]:
         "rai:dataBiases": list(_biases(facts)),
         "rai:personalSensitiveInformation": list(_personal(facts)),
         "rai:dataLimitations": [
-            f"{facts['gaps'].only['without_licence']:,} pictures have no recorded licence and {facts['gaps'].only['without_author']:,} no author.",
+            f"{gaps['without_licence']:,} pictures have no recorded licence and {gaps['without_author']:,} no author.",
             "Whether a caption is true of its picture was not checked.",
         ],
         "rai:dataUseCases": ["Training and evaluation of models that describe pictures", "Study of captions"],

@@ -65,7 +65,10 @@ def hole_lines(captions: int, sentences: int, with_pair: int, shown: "Sequence[P
 def draw_panels(
     name: str, panels: Sequence[Panel], *, share: float, whence: str, parser: str, extra: str
 ) -> dict[str, bytes]:
-    """``NAME.png`` and ``NAME.svg`` of the first two panels; nothing where there are none. ``share``: per cent from which pairs are shown."""
+    """``NAME.png`` and ``NAME.svg`` of the first two panels; nothing where there are none.
+
+    ``share``: per cent from which pairs are shown; ``whence``: whose captions they are.
+    """
     panels = panels[:MOST_PRODUCERS]
     if not panels:
         return {}

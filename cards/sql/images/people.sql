@@ -1,5 +1,6 @@
 -- Words for people in the captions: in how many captions a word of each group stands, and in how many of these beside a word for women
--- alone, for men alone, for both, for neither. Words are English and whole, in upper or lower case. This counts words, not people.
+-- alone, for men alone, for both, for neither. Words are English, in upper or lower case, between spaces or line ends, with no mark, or one,
+-- before or behind. This counts words, not people.
 WITH lexicon AS (
     SELECT "group", unnest(words) AS word FROM (VALUES
         ('women', ['woman', 'women', 'lady', 'ladies', 'girl', 'girls', 'female', 'females', 'mother', 'mom', 'grandmother', 'daughter',
@@ -32,11 +33,16 @@ WITH lexicon AS (
         ('occupation: waiter', ['waiter', 'waitress', 'bartender', 'server']), ('occupation: worker', ['worker', 'workers', 'construction'])
     ) AS lists("group", words)
 ),
+marked AS (
+    SELECT "group", before || word || behind AS word
+    FROM lexicon, (VALUES (''), ('"'), ('('), ('“')) AS b(before),
+        (VALUES (''), ('.'), (','), (';'), (':'), ('!'), ('?'), ('"'), (')'), ('”'), ('''s'), ('’s'), ('."'), (',"')) AS e(behind)
+),
 written AS (
-    SELECT "position", ordinal, unnest(list_distinct(regexp_extract_all(lower("text"), '[a-z]+'))) AS word FROM captions
+    SELECT "position", ordinal, unnest(string_split(replace(lower("text"), chr(10), ' '), ' ')) AS word FROM captions
 ),
 found AS (
-    SELECT "position", ordinal, list_distinct(list("group")) AS "groups" FROM written JOIN lexicon USING (word) GROUP BY ALL
+    SELECT "position", ordinal, list(DISTINCT "group") AS "groups" FROM written JOIN marked USING (word) GROUP BY ALL
 ),
 told AS (
     SELECT list_contains("groups", 'women') AS women, list_contains("groups", 'men') AS men,
