@@ -216,8 +216,8 @@ def _ask(
     # A connection of its own: there the views of the release hide the lake's tables. One transaction: all answers are of one moment.
     with lake.connection.cursor() as pinned:
         pinned.execute("USE lake")
-        create_release_views(pinned, release.name, release.version)
         pinned.execute("BEGIN")
+        _keep(pinned, create_release_views(pinned, release.name, release.version))
         for name, scope, sql in asked:
             started = time.perf_counter()
             facts[name] = _run(lake.connection if scope == "lake" else pinned, name, scope, sql)
@@ -225,6 +225,15 @@ def _ask(
                 told(name, time.perf_counter() - started)
         pinned.execute("ROLLBACK")
     return Facts(release.name, release.version, facts)
+
+
+def _keep(connection: duckdb.DuckDBPyConnection, views: list[str]) -> None:
+    """The release's rows as tables of this connection: every query would join them again. They are dropped with the transaction."""
+    for view in ("items", "captions", "conversations"):
+        if view in views:
+            connection.execute(f'CREATE TEMP TABLE "_{view}" AS SELECT * FROM {view}')
+            connection.execute(f'DROP VIEW temp.main."{view}"')
+            connection.execute(f'ALTER TABLE temp.main."_{view}" RENAME TO "{view}"')
 
 
 def _run(connection: duckdb.DuckDBPyConnection, name: str, scope: Scope, sql: str) -> Fact:

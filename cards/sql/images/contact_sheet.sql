@@ -9,7 +9,7 @@ candidates AS (
 ranked AS (SELECT *, row_number() OVER (PARTITION BY collection ORDER BY image_id) AS turn FROM candidates),
 chosen AS (SELECT * FROM ranked ORDER BY turn, collection LIMIT 12),
 first_caption AS (
-    SELECT "position", left("text", 300) AS caption FROM captions
+    SELECT "position", left("text", 300) AS caption FROM captions WHERE "position" IN (SELECT "position" FROM chosen)
     QUALIFY row_number() OVER (PARTITION BY "position" ORDER BY ordinal) = 1
 )
 SELECT image_id, collection, source, source_key, author, licence, url, caption
