@@ -1,8 +1,8 @@
 """A release as Parquet files in the form of the Hub: an ``image`` of bytes and path, its captions, its source and licence.
 
 Bytes go in only for sources whose ``redistribute`` is ``bytes``; for ``urls`` the row carries the URL and the hash, for ``none`` the hash
-alone. The schema carries the Hub's feature types, so that ``datasets.load_dataset("parquet", …)`` decodes the pictures. Rows go from the
-database into the files as Arrow columns; pictures are read, checked and written by several threads.
+alone, and ``image`` is null. The schema carries the Hub's feature types, so that ``datasets.load_dataset("parquet", …)`` decodes the
+pictures. Rows go from the database into the files as Arrow columns; pictures are read, checked and written by several threads.
 """
 
 import shutil
@@ -110,7 +110,7 @@ def export_parquet(lake: Lake, label: str, folder: Path, *, own_use: bool = Fals
                     for group in made:
                         writer.write(group.replace_schema_metadata(schema.metadata))
                         counts.rows += group.num_rows
-                        counts.withheld += group["image"].combine_chunks().field("bytes").null_count
+                        counts.withheld += group["image"].null_count
                         advance(group.num_rows)
                 written = writer.close()
                 counts.files += len(written)
@@ -157,7 +157,9 @@ def _with_pictures(part: pa.Table, reader: ParallelReader, own_use: bool) -> pa.
     allowed = pc.equal(rows["redistribute"], "bytes").to_numpy() | own_use
     suffix = pc.utf8_lower(rows["format"])
     paths = pc.if_else(pa.array(allowed), pc.binary_join_element_wise(rows["image_id"], suffix, "."), None)
-    image = pa.StructArray.from_arrays([_pictures(rows, allowed, reader), _flat(paths)], fields=list(_IMAGE))
+    image = pa.StructArray.from_arrays(
+        [_pictures(rows, allowed, reader), _flat(paths)], fields=list(_IMAGE), mask=pa.array(~allowed)
+    )
     first = pc.list_element(captions.filter(pc.greater(pc.list_value_length(captions), 0)), 0).field("text")
     caption = pc.replace_with_mask(
         pa.nulls(len(captions), pa.string()), pc.greater(pc.list_value_length(captions), 0), first
