@@ -31,6 +31,7 @@ _FIELDS = {
     "url": "where the picture was downloaded from",
     "license": "the picture's own licence, where its source says one",
     "author": "the picture's author, where its source says one",
+    "split": "the split that the row is in",
     "width": "pixels, as a viewer shows the picture",
     "height": "pixels, as a viewer shows the picture",
     "row_sha256": "hash over the row's keys, picture, split and captions",

@@ -87,6 +87,12 @@ def _described(source: "Source") -> str:
 @click.option(
     "--redistribute", type=click.Choice(["bytes", "urls", "none"]), help="What a release may carry of the pictures."
 )
+@click.option(
+    "--release",
+    "label",
+    metavar="NAME@VERSION",
+    help="Of a captionlake export (hf): make its release here too, the same to its hash.",
+)
 @lake_option
 @json_option
 def ingest(
@@ -94,6 +100,7 @@ def ingest(
     inputs: tuple[str, ...],
     plan: bool,
     rules: tuple[str, ...],
+    label: str | None,
     lake: Path,
     as_json: bool,
     **options: Any,
@@ -107,6 +114,7 @@ def ingest(
     from captionlake.lake import Lake
     from captionlake.lake.ingest import ingest as run
     from captionlake.lake.ingest_config import IngestConfig
+    from captionlake.lake.ingest_exported import check_label, release_of_ingest
     from captionlake.lake.ingest_preview import preview, preview_lines
     from captionlake.lake.ingest_report import ingest_line
 
@@ -123,8 +131,15 @@ def ingest(
             found = preview(opened, config)
             emit(as_json, asdict(found), preview_lines(found))
             return
-        counts = run(opened, config)
-    emit(as_json, asdict(counts), ingest_line(asdict(counts)))
+        if label is not None:
+            check_label(config, label)
+        data = asdict(run(opened, config))
+        said = ingest_line(data)
+        if label is not None:
+            made, new = release_of_ingest(opened, config, label)
+            data["release"] = asdict(made) | {"new": new}
+            said += f"\n{made.label}: {made.n_items:,} rows, {made.content_sha256}" + ("" if new else ", there already")
+    emit(as_json, data, said)
 
 
 def _said(error: "ValidationError") -> str:

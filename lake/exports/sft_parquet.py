@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from captionlake.lake.exports.image_parquet import ExportCounts
 from captionlake.lake.exports.ordered import ordered_rows
-from captionlake.lake.exports.split_writer import BYTES_PER_GROUP, ROWS_PER_GROUP, SplitWriter, described
+from captionlake.lake.exports.split_writer import BYTES_PER_GROUP, ROWS_PER_GROUP, SplitWriter, described, told_of
 from captionlake.lake.lake import Lake
 from captionlake.lake.progress import progress
 from captionlake.lake.releases.redacted import redacted_rows
@@ -45,7 +45,7 @@ def write_sft_parquet(
     (folder / "data").mkdir()
     gone = redacted_rows(lake, release)
     counts = ExportCounts(redacted=len(gone))
-    schema = described(SCHEMA, _features(), release, redacted=gone)
+    schema = described(SCHEMA, _features(), release, **told_of(lake, release))
     groups: dict[str, _Groups] = {}
     with progress(f"export {release.label}", release.n_items) as advance:
         for table in ordered_rows(lake, query, given):

@@ -55,7 +55,7 @@ def open_exported(folder: Path, split: str) -> Exported:
     files = _files(folder)
     told = _told(files[0], folder)
     kind = told["kind"]
-    hashes: list[tuple[int, str]] = [(position, digest) for position, digest in told.get("redacted", [])]
+    hashes: list[tuple[int, str]] = [(position, digest) for position, digest, *_ in told.get("redacted", [])]
     groups: list[RowGroup] = []
     left_out: Counter[str] = Counter()
     for path in files:
