@@ -1,4 +1,4 @@
-"""Commands of the lake: init, sources, ingest, status, sql, release, conversations, takedown."""
+"""Commands of the lake: init, sources, ingest, status, sql, release, conversations."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +11,6 @@ from captionlake.lake.options import emit, json_option, lake_option, table
 from captionlake.lake.releases.commands import release
 from captionlake.lake.sft.commands import conversations
 from captionlake.lake.sql_command import sql
-from captionlake.lake.takedown.commands import takedown
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -188,4 +187,4 @@ def _counted(reasons: dict[str, int]) -> str:
     return ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
 
 
-commands: list[click.Command] = [init, sources, ingest, status, sql, release, conversations, takedown]
+commands: list[click.Command] = [init, sources, ingest, status, sql, release, conversations]
