@@ -131,12 +131,20 @@ def _captions(row: Row) -> list[dict[str, Any]]:
     wrong = wrong_captions(row["captions"] or [])
     if wrong is not None:
         raise CaptionlakeError(f"{row['name']} row {row['row']} has {wrong}, which no lake can hold")
-    made = caption_rows(listed(row), row["source"], row["image_id"], _NEVER)
+    said = row["captions"] or []
+    ids = [one.get("caption_id") for one in said]
+    if not all(ids):  # an older export
+        ids = [one["caption_id"] for one in caption_rows(listed(row), row["source"], row["image_id"], _NEVER)]
     return [
-        one
-        | {"position": row["position"], "ordinal": ordinal, "role": said["role"]}
-        | {"text_sha256": hashlib.sha256(one["text"].encode()).hexdigest()}
-        for ordinal, (one, said) in enumerate(zip(made, row["captions"] or [], strict=True))
+        {
+            "position": row["position"],
+            "ordinal": ordinal,
+            "caption_id": caption_id,
+            "role": one["role"],
+            "image_id": row["image_id"],
+            "text_sha256": hashlib.sha256(one["text"].encode()).hexdigest(),
+        }
+        for ordinal, (caption_id, one) in enumerate(zip(ids, said, strict=True))
     ]
 
 

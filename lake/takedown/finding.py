@@ -59,8 +59,8 @@ def find(lake: Lake, request: Request) -> Found:
         ids |= _exact(path)
         for one in _near(lake, path, request):
             if one.image_id not in ids:
-                known = near.get(one.image_id)
-                near[one.image_id] = one if known is None or not known.taken else known
+                before = near.get(one.image_id)
+                near[one.image_id] = before if before is not None and before.taken else one
     ids |= {one.image_id for one in near.values() if one.taken}
     asked = {
         "ids": sorted(ids),

@@ -1,6 +1,7 @@
 """An export read by DuckDB and Polars, as the documentation says."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -28,7 +29,7 @@ def data(lake: Lake, tile_folder: Callable[[int], Path], tmp_path: Path) -> Path
         "UPDATE captions SET source = 'kept' WHERE source_key < '00002'",
         "DELETE FROM captions WHERE source_key = '00008.jpg'",
     ):
-        lake.commit(lambda c, change=change: c.execute(change))
+        lake.commit(partial(duckdb.DuckDBPyConnection.execute, query=change))
     create_release(lake, draft(lake))
     export_release(lake, "tiles@1.0.0", "parquet", tmp_path / "out")
     return tmp_path / "out/data"

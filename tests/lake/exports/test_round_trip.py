@@ -53,6 +53,10 @@ def state(lake: Lake, *left_out: str) -> dict[str, list[tuple[Any, ...]]]:
     return {name: lake.rows(query) for name, query in TABLES.items() if name not in left_out}
 
 
+def change(lake: Lake, query: str, *values: str) -> None:
+    lake.commit(lambda connection: connection.execute(query, values))
+
+
 def teacher(lake: Lake, texts: list[str | None]) -> None:
     """A caption by a model of each picture that has a text here, in order of image_id."""
     ids = [image_id for (image_id,) in lake.rows("SELECT DISTINCT image_id FROM images ORDER BY 1")]
@@ -106,13 +110,17 @@ def released(lake: Lake, *inputs: Path, label: str = "small@1.0.0") -> tuple[Rel
 def made(lake: Lake, tile_folder: Callable[[int], Path], tmp_path: Path) -> Lake:
     """Twelve pictures of COCO and five of the web, two of them the same bytes, most with captions; small@1.0.0 of all, in two splits."""
     folder = tile_folder(12)
-    told = {
-        "license": "CC-BY-4.0",
-        "license_url": "https://example.org/by",
-        "citation": "@misc{a}\n",
-        "title": "Ünïque",
-    }
-    ingest(lake, IngestConfig(source="folder", inputs=[str(folder)], collection="coco", redistribute="bytes", **told))
+    coco = IngestConfig(
+        source="folder",
+        inputs=[str(folder)],
+        collection="coco",
+        redistribute="bytes",
+        license="CC-BY-4.0",
+        license_url="https://example.org/by",
+        citation="@misc{a}\n",
+        title="Ünïque",
+    )
+    ingest(lake, coco)
     (tmp_path / "web").mkdir()
     for number in range(4):
         (tmp_path / "web" / f"ä {number}.jpg").write_bytes(jpeg(number))
@@ -184,11 +192,9 @@ def test_pictures_held_back_are_fetched_or_told(made: Lake, new_lake: NewLake, t
     with ImageServer() as server:
         keys = [f"ä {number}.jpg" for number in range(4)]
         urls = [server.add("/0.jpg", jpeg(0)), server.add("/1.jpg", jpeg(7)), server.url("/status/404")]
-        made.commit(lambda c: c.execute("UPDATE sources SET redistribute = 'urls' WHERE source = 'folder'"))
+        change(made, "UPDATE sources SET redistribute = 'urls' WHERE source = 'folder'")
         for key, url in zip(keys, urls, strict=False):
-            made.commit(
-                lambda c, key=key, url=url: c.execute("UPDATE images SET url = ? WHERE source_key = ?", [url, key])
-            )
+            change(made, "UPDATE images SET url = ? WHERE source_key = ?", url, key)
         release(made, "1.1.0")
         assert export_release(made, "small@1.1.0", "parquet", tmp_path / "out").withheld == 5
         with new_lake(tmp_path / "other") as other:
@@ -328,11 +334,7 @@ def test_any_texts_come_back(
         ingest(one, IngestConfig(source="folder", inputs=[str(root / "pictures")], redistribute="bytes"))
         teacher(one, [text for text, _, _ in rows])
         for number, (_, author, _) in enumerate(rows):
-            one.commit(
-                lambda c, author=author, number=number: c.execute(
-                    "UPDATE images SET author = $1, subset = $1 WHERE source_key = $2", [author, f"{number}.jpg"]
-                )
-            )
+            change(one, "UPDATE images SET author = $1, subset = $1 WHERE source_key = $2", author, f"{number}.jpg")
         places = " ".join(f"WHEN '{number}.jpg' THEN '{split}'" for number, (_, _, split) in enumerate(rows))
         release(one, splits=f"CASE source_key {places} END")
         export_release(one, "small@1.0.0", "parquet", root / "out")

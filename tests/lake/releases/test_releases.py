@@ -4,8 +4,10 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -173,6 +175,10 @@ def test_export_carries_no_more_than_the_source_allows(
     assert {row["url"] for row in rows} == {url}
 
 
+def _keep(connection: duckdb.DuckDBPyConnection, table: str, keys: str) -> None:
+    connection.execute(f"UPDATE {table} SET source = 'kept' WHERE source_key IN {keys}")
+
+
 def test_datasets_decodes_rows_with_and_without_pictures(lake: Lake, tmp_path: Path) -> None:
     from datasets import load_dataset
 
@@ -183,7 +189,7 @@ def test_datasets_decodes_rows_with_and_without_pictures(lake: Lake, tmp_path: P
         )
     )
     for table in ("images", "captions"):
-        lake.commit(lambda c, table=table: c.execute(f"UPDATE {table} SET source = 'kept' WHERE source_key IN {keys}"))
+        lake.commit(partial(_keep, table=table, keys=keys))
     create_release(lake, draft(lake))
     assert export_parquet(lake, "tiles@1.0.0", tmp_path / "out").withheld == 2
     files, cache = str(tmp_path / "out/data/*.parquet"), str(tmp_path / "cache")
