@@ -106,11 +106,16 @@ def _read(export: Exported) -> _Rows:
             captions = [one for row in rows for one in _captions(row)]
             found.caption_columns.append(pa.Table.from_pylist(captions, _CAPTIONS))
             advance(len(rows))
-    holes = [
-        {"position": position, "row_sha256": digest, "split": split}
-        for position, digest, split in export.told.get("redacted", [])
-    ]
-    found.item_columns.append(pa.Table.from_pylist(holes, ITEMS))
+    try:
+        holes = [
+            {"position": position, "row_sha256": digest, "split": split}
+            for position, digest, split in export.told.get("redacted", [])
+        ]
+        found.item_columns.append(pa.Table.from_pylist(holes, ITEMS))
+    except (ValueError, TypeError, pa.ArrowException) as error:
+        raise CaptionlakeError(
+            f"{export.files[0][0]} does not say of which splits the rows are that were taken down: export the release again"
+        ) from error
     found.holes = len(holes)
     return found
 
