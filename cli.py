@@ -18,6 +18,7 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake import commands as lake
 from captionlake.mix_command import mix
 from captionlake.models import commands as models
+from captionlake.takedown_command import takedown
 from captionlake.train_command import train
 
 
@@ -41,6 +42,7 @@ for command in [
     *recipe_commands.commands,
     *caption_command.commands,
     *eval_command.commands,
+    takedown,
     mix,
     convert,
     train,

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
+from captionlake.lake.releases.exported_release import TAKEN_OVER
 from captionlake.lake.releases.release import Draft, Release, draft_items, find_release
 from captionlake.pipeline import Run, RunReport
 from captionlake.recipe import Recipe, stored_recipe
@@ -91,6 +92,10 @@ def _check(lake: Lake, release: Release) -> None:
         raise CaptionlakeError(
             f"{release.label} is a release of kind {release.kind}: make it again with  captionlake mix RECIPE, which says whether "
             "it is the same"
+        )
+    if lake.value("SELECT count(*) FROM runs WHERE step = ? AND target = ?", [TAKEN_OVER, release.label]):
+        raise CaptionlakeError(
+            f"{release.label} was taken over from an export: make it again in the lake in which its rows were chosen"
         )
     given: dict[str, Any] = {"name": release.name, "version": release.version}
     where = "WHERE name = $name AND version = $version"

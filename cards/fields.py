@@ -13,6 +13,7 @@ FIELDS = {
     "license": "the picture's own licence, where its source says one",
     "author": "the picture's author, where its source says one",
     "redistribute": "what of the picture its source lets be passed on: bytes, urls or none",
+    "split": "the split that the row is in",
     "width": "pixels, as a viewer shows the picture",
     "height": "pixels, as a viewer shows the picture",
     "row_sha256": "hash over the row's keys, picture, split and captions",
@@ -20,6 +21,7 @@ FIELDS = {
     "id": "the row's own id, as its file had it",
     "conversations": "the turns, each with who speaks (from) and what is said (value)",
     "record": "the whole row as JSON, as its file had it",
+    "picture_ids": "SHA-256 of each of the row's pictures that the lake has",
     "pictures": "the row's pictures; null where their source does not let them be passed on",
 }
 CONVERSATION = {

@@ -1,4 +1,4 @@
-"""Commands of the lake: init, sources, ingest, status, sql, release, conversations, takedown."""
+"""Commands of the lake: init, sources, ingest, status, sql, release, conversations."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +11,6 @@ from captionlake.lake.options import emit, json_option, lake_option, table
 from captionlake.lake.releases.commands import release
 from captionlake.lake.sft.commands import conversations
 from captionlake.lake.sql_command import sql
-from captionlake.lake.takedown.commands import takedown
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -87,6 +86,12 @@ def _described(source: "Source") -> str:
 @click.option(
     "--redistribute", type=click.Choice(["bytes", "urls", "none"]), help="What a release may carry of the pictures."
 )
+@click.option(
+    "--release",
+    "label",
+    metavar="NAME@VERSION",
+    help="Of a captionlake export (hf): make its release here too, the same to its hash.",
+)
 @lake_option
 @json_option
 def ingest(
@@ -94,6 +99,7 @@ def ingest(
     inputs: tuple[str, ...],
     plan: bool,
     rules: tuple[str, ...],
+    label: str | None,
     lake: Path,
     as_json: bool,
     **options: Any,
@@ -107,6 +113,7 @@ def ingest(
     from captionlake.lake import Lake
     from captionlake.lake.ingest import ingest as run
     from captionlake.lake.ingest_config import IngestConfig
+    from captionlake.lake.ingest_exported import check_label, release_of_ingest
     from captionlake.lake.ingest_preview import preview, preview_lines
     from captionlake.lake.ingest_report import ingest_line
 
@@ -123,8 +130,15 @@ def ingest(
             found = preview(opened, config)
             emit(as_json, asdict(found), preview_lines(found))
             return
-        counts = run(opened, config)
-    emit(as_json, asdict(counts), ingest_line(asdict(counts)))
+        if label is not None:
+            check_label(config, label)
+        data = asdict(run(opened, config))
+        said = ingest_line(data)
+        if label is not None:
+            made, new = release_of_ingest(opened, config, label)
+            data["release"] = asdict(made) | {"new": new}
+            said += f"\n{made.label}: {made.n_items:,} rows, {made.content_sha256}" + ("" if new else ", there already")
+    emit(as_json, data, said)
 
 
 def _said(error: "ValidationError") -> str:
@@ -173,4 +187,4 @@ def _counted(reasons: dict[str, int]) -> str:
     return ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
 
 
-commands: list[click.Command] = [init, sources, ingest, status, sql, release, conversations, takedown]
+commands: list[click.Command] = [init, sources, ingest, status, sql, release, conversations]

@@ -4,15 +4,14 @@ import logging
 import time
 from collections import Counter
 from dataclasses import asdict
-from pathlib import Path
-
-import duckdb
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.archive_parts import archive_parts
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.ingest_counts import IngestCounts
-from captionlake.lake.ingest_job import DUCKDB_BYTES, Job
+from captionlake.lake.ingest_exported import export_of, ingest_exported
+from captionlake.lake.ingest_job import DUCKDB_BYTES
+from captionlake.lake.ingest_part import ingest_part, listed_of, register
 from captionlake.lake.lake import Lake
 from captionlake.lake.released_captions import join_released
 from captionlake.lake.runs import note_run
@@ -31,10 +30,13 @@ def ingest(lake: Lake, config: IngestConfig) -> IngestCounts:
     with lake.memory_limit(DUCKDB_BYTES):
         if source is SHAREGPT4V:
             return _join(lake, config, counts)
+        if (export := export_of(config)) is not None:
+            return ingest_exported(lake, config, export)
+        described = _described(source, config, counts.source, counts.collection)
         store = Store(lake, counts.source, counts.collection, nsfw=config.nsfw)
         try:
             for part in archive_parts(lake, config, counts):
-                counts.add_part(_ingest_part(lake, part, source, store))
+                counts.add_part(ingest_part(lake, part, source, store, described))
         finally:
             store.close()
         lake.merge_small_files()
@@ -61,7 +63,7 @@ def _join(lake: Lake, config: IngestConfig, counts: IngestCounts) -> IngestCount
     """Released captions bring no pictures: they are joined onto those that the lake has."""
     with lake.staging("join") as staging:
         joined = join_released(lake, config, staging)
-    _register(lake, _described(SHAREGPT4V, config, counts.source, counts.collection))
+    register(lake, _described(SHAREGPT4V, config, counts.source, counts.collection))
     counts.listed, counts.matched, counts.failures = joined.listed, joined.matched, joined.unmatched
     counts.captions, counts.seconds = joined.captions, joined.seconds
     counts.reasons = dict(sum((Counter(why) for why in joined.reasons.values()), Counter()))
@@ -77,28 +79,6 @@ def _join(lake: Lake, config: IngestConfig, counts: IngestCounts) -> IngestCount
     return counts
 
 
-def _ingest_part(lake: Lake, config: IngestConfig, source: Source, store: Store) -> IngestCounts:
-    started = time.monotonic()
-    _, counts = named(config)
-    with lake.staging("ingest") as staging:
-        job = Job(lake, config, staging, counts)
-        job.list_candidates(source)
-        job.plan()
-        store.expect(job.pictures())
-        _register(lake, _described(source, config, counts.source, counts.collection))
-        note_run(lake, "list", target=counts.source, detail=listed_of(config), counts=job.expected())
-        job.run(store)
-    counts.seconds = round(time.monotonic() - started, 3)
-    note_run(lake, "ingest", target=counts.source, detail=listed_of(config), counts=asdict(counts))
-    return counts
-
-
-def listed_of(config: IngestConfig) -> dict[str, object]:
-    """What tells one list from another: the newest run with the same is what the list says now."""
-    names = [Path(name).name for name in config.inputs or config.archives]
-    return {"inputs": names, "subset": config.subset, "limit": config.limit}
-
-
 def _described(source: Source, config: IngestConfig, name: str, collection: str) -> dict[str, str | None]:
     """The row of ``sources``: what the recipe or the command says of it, else what the source itself says."""
     return {
@@ -111,16 +91,3 @@ def _described(source: Source, config: IngestConfig, name: str, collection: str)
         "redistribute": config.redistribute or source.redistribute,
         "citation": config.citation or source.citation,
     }
-
-
-def _register(lake: Lake, row: dict[str, str | None]) -> None:
-    """Note the source, or what is now said of it."""
-    names = ", ".join(row)
-    if lake.rows(f"SELECT {names} FROM sources WHERE source = ?", [row["source"]]) == [tuple(row.values())]:
-        return
-
-    def change(connection: duckdb.DuckDBPyConnection) -> None:
-        connection.execute("DELETE FROM sources WHERE source = ?", [row["source"]])
-        connection.execute(f"INSERT INTO sources ({names}) VALUES ({', '.join('?' * len(row))})", list(row.values()))
-
-    lake.commit(change)

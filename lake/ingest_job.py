@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.archives import ArchiveReader, MemberError
+from captionlake.lake.caption_rows import caption_rows
 from captionlake.lake.catalog import literal_glob
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.ingest_counts import IngestCounts
@@ -31,7 +32,6 @@ from captionlake.lake.store import (
     Outcome,
     Store,
     Stored,
-    caption_rows,
     write_rows,
 )
 from captionlake.lake.takedown.tombstone import barred
@@ -168,7 +168,8 @@ class Job:
         told = [self.listed, min(row_ids), max(row_ids), row_ids]
         rows: list[dict[str, Any]] = self.lake.arrow(query, told).to_pylist()
         for row in rows:
-            row["author"] = row["author"] or self.config.author
+            if row["author"] is None:
+                row["author"] = self.config.author
             if self.config.caption_license is not None:
                 row["captions"] = [item | {"license": self.config.caption_license} for item in row["captions"] or []]
         return rows

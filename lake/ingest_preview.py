@@ -1,6 +1,9 @@
 """``ingest --plan``: what an ingest would do, how much that is, and how long it takes at the rate measured in this lake."""
 
 import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.resources import files
@@ -8,9 +11,12 @@ from importlib.resources import files
 from captionlake.lake.archive_parts import archives_to_download
 from captionlake.lake.ingest import named
 from captionlake.lake.ingest_config import IngestConfig
+from captionlake.lake.ingest_counts import IngestCounts
+from captionlake.lake.ingest_exported import export_of, sources_of
 from captionlake.lake.ingest_job import DUCKDB_BYTES, Job
 from captionlake.lake.lake import Lake
 from captionlake.lake.options import printable
+from captionlake.lake.sources import Source
 
 _HOSTS = 10  # hosts that are named
 
@@ -50,12 +56,16 @@ def preview(lake: Lake, config: IngestConfig) -> Preview:
     """What ``ingest`` would do now. Reads the lists; asks no server for more than the sizes of archives to download."""
     source, counts = named(config)
     found = Preview(counts.source, counts.collection, bytes_free=shutil.disk_usage(lake.path).free)
-    with lake.memory_limit(DUCKDB_BYTES), lake.staging("plan") as staging:
-        job = Job(lake, config, staging, counts)
-        job.list_candidates(source)
-        job.plan()
-        found.listed = counts.listed
-        sized, unsized = _count(found, lake)
+    sized = unsized = 0
+    with lake.memory_limit(DUCKDB_BYTES), _parts(lake, config, source, counts) as parts:
+        for part, part_counts in parts:
+            with lake.staging("plan") as staging:
+                job = Job(lake, config, staging, part_counts)
+                job.list_candidates(part)
+                job.plan()
+            found.listed += part_counts.listed
+            known, unknown = _count(found, lake)
+            sized, unsized = sized + known, unsized + unknown
     sizes = dict(archives_to_download(lake, config, counts.source))
     found.archives_to_download = list(sizes)
     found.bytes_archives = _sum(*sizes.values())
@@ -70,18 +80,32 @@ def preview(lake: Lake, config: IngestConfig) -> Preview:
     return found
 
 
+@contextmanager
+def _parts(
+    lake: Lake, config: IngestConfig, source: Source, counts: IngestCounts
+) -> Iterator[list[tuple[Source, IngestCounts]]]:
+    """The source alone, or each source of an export."""
+    export = export_of(config)
+    if export is None:
+        yield [(source, counts)]
+        return
+    with sources_of(lake, export, config.limit) as sources:
+        yield [(part, IngestCounts(source=part.name, collection=part.collection)) for part, _ in sources]
+
+
 def _count(found: Preview, lake: Lake) -> tuple[int, int]:
-    """Fill in the counts of the plan; returns the bytes of the members to read whose size is known, and how many others there are."""
+    """Add the counts of the plan; returns the bytes of the members to read whose size is known, and how many others there are."""
     todo = dict(lake.rows("SELECT todo, count(*) FROM ingest_plan GROUP BY 1"))
     for name in ("present", "failed_before", "not_tried", "repeated", "read", "fetch"):
-        setattr(found, name, todo.get(name, 0))
-    found.bad = todo.get("bad", 0) + todo.get("clash", 0)
-    found.copy = todo.get("copy", 0) + todo.get("copy_later", 0)
+        setattr(found, name, getattr(found, name) + todo.get(name, 0))
+    found.bad += todo.get("bad", 0) + todo.get("clash", 0)
+    found.copy += todo.get("copy", 0) + todo.get("copy_later", 0)
     hosts = (
         "SELECT regexp_extract(url, '^[a-zA-Z]+://([^/?#]+)', 1) AS host, count(*) FROM ingest_plan WHERE todo = 'fetch' "
         "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?"
     )
-    found.hosts = dict(lake.rows(hosts, [_HOSTS]))
+    busiest = Counter(found.hosts) + Counter(dict(lake.rows(hosts, [_HOSTS])))
+    found.hosts = dict(busiest.most_common(_HOSTS))
     sized, unsized = lake.rows(
         "SELECT coalesce(sum(n_bytes), 0)::BIGINT, count(*) - count(n_bytes) FROM ingest_plan WHERE todo = 'read'"
     )[0]

@@ -25,6 +25,7 @@ class FailureReason(StrEnum):
     MISSING_MEMBER = "missing_member"
     UNSAFE_MEMBER = "unsafe_member"
     BAD_ROW = "bad_row"
+    CHANGED = "changed"
     TAKEN_DOWN = "taken_down"
 
 
@@ -39,4 +40,5 @@ class ExclusionReason(StrEnum):
     NO_CAPTION = "no_caption"
     IN_RELEASE = "in_release"
     FLAGGED = "flagged"
+    NOT_IN_EXPORT = "not_in_export"
     TAKEN_DOWN = "taken_down"

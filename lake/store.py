@@ -1,9 +1,6 @@
 """The one way in for pictures: decode, shard, and one transaction of rows for a batch of listed rows and what came of each."""
 
 import functools
-import hashlib
-import json
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
@@ -17,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from captionlake.errors import CaptionlakeError
+from captionlake.lake.caption_rows import caption_rows
 from captionlake.lake.catalog import quote
 from captionlake.lake.decoders import Decoders
 from captionlake.lake.lake import Lake, insert_new
@@ -60,6 +58,7 @@ CAPTIONS = pa.schema(
             (name, pa.string())
             for name in ("caption_id", "image_id", "source", "source_key", "kind", "producer", "text")
         ),
+        *((name, pa.string()) for name in ("producer_revision", "prompt_id", "prompt_sha256")),
         *((name, pa.int32()) for name in ("chars", "words")),
         ("params", pa.string()),
         ("license", pa.string()),
@@ -122,8 +121,8 @@ class Store:
 
     def __init__(self, lake: Lake, source: str, collection: str, *, nsfw: bool = False) -> None:
         self._lake = lake
-        self._source = source
-        self._collection = collection
+        self.source = source
+        self.collection = collection
         self._decoders = Decoders(nsfw=nsfw)
         self._barred = frozenset(barred(lake).image_ids)
 
@@ -206,10 +205,15 @@ class Store:
                 }
                 failures.append(kept | {"attempts": 1, "failed_at": now})
                 continue
+            if outcome.row.get("image_id") not in (None, seen.image_id):
+                detail = f"the picture has other bytes now, of SHA-256 {seen.image_id}"
+                changed = {"reason": FailureReason.CHANGED.value, "detail": detail, "attempts": 1, "failed_at": now}
+                failures.append(base | changed)
+                continue
             if outcome.data is not None:
                 fresh[seen.image_id] = outcome.data
             images.append(base | _image(outcome, seen) | {"ingested_at": now})
-            captions += caption_rows(outcome.row, self._source, seen.image_id, now)
+            captions += caption_rows(outcome.row, self.source, seen.image_id, now)
         shard = self._write_shard(fresh, staging)
         for row in images:
             row["row"], row["offset"] = shard.places.get(row["image_id"], (None, None))
@@ -236,7 +240,7 @@ class Store:
     def _keys(self, row: dict[str, Any]) -> dict[str, Any]:
         keys = {name: row.get(name) for name in ("source_key", "subset", "url", "member")}
         archive = _name(row["archive"]) if row.get("archive") else None
-        return keys | {"source": self._source, "collection": self._collection, "archive": archive}
+        return keys | {"source": self.source, "collection": self.collection, "archive": archive}
 
     def _write_shard(self, fresh: dict[str, bytes], staging: Path) -> "_Shard":
         snapshot = self._lake.snapshot()
@@ -297,33 +301,6 @@ def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     """Column by column, which is quicker than from a list of dictionaries; what a row lacks is null."""
     columns = [pa.array([row.get(field.name) for row in rows], field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
-
-
-def caption_rows(row: dict[str, Any], source: str, image_id: str, now: datetime) -> list[dict[str, Any]]:
-    """The source's own texts as rows of ``captions``; the id is a hash of what the row says, so that a rerun makes the same."""
-    rows = []
-    again: Counter[tuple[str, str]] = Counter()
-    for ordinal, item in enumerate(row.get("captions") or []):
-        said = (item["kind"], item["text"])
-        named = json.dumps([source, row["source_key"], *said, again[said]], ensure_ascii=False)
-        again[said] += 1
-        rows.append(
-            {
-                "caption_id": hashlib.sha256(named.encode()).hexdigest()[:32],
-                "image_id": image_id,
-                "source": source,
-                "source_key": row["source_key"],
-                "kind": item["kind"],
-                "producer": "source",
-                "text": item["text"],
-                "chars": len(item["text"]),
-                "words": len(item["text"].split()),
-                "params": json.dumps({"ordinal": ordinal}),
-                "license": item["license"],
-                "created_at": now,
-            }
-        )
-    return rows
 
 
 def _write(lake: Lake, shard: _Shard) -> Stored:

@@ -1,8 +1,8 @@
 """A release as Parquet files in the form of the Hub: an ``image`` of bytes and path, its captions, its source and licence.
 
 Bytes go in only for sources whose ``redistribute`` is ``bytes``; for ``urls`` the row carries the URL and the hash, for ``none`` the hash
-alone. The schema carries the Hub's feature types, so that ``datasets.load_dataset("parquet", …)`` decodes the pictures. Rows go from the
-database into the files as Arrow columns; pictures are read, checked and written by several threads.
+alone, and ``image`` is null. The schema carries the Hub's feature types, so that ``datasets.load_dataset("parquet", …)`` decodes the
+pictures. Rows go from the database into the files as Arrow columns; pictures are read, checked and written by several threads.
 """
 
 import shutil
@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.exports.ahead import ahead
 from captionlake.lake.exports.ordered import ordered_rows, ranges_of
-from captionlake.lake.exports.split_writer import BYTES_PER_GROUP, ROWS_PER_GROUP, SplitWriter, described
+from captionlake.lake.exports.split_writer import BYTES_PER_GROUP, ROWS_PER_GROUP, SplitWriter, described, told_of
 from captionlake.lake.lake import Lake
 from captionlake.lake.parallel_reader import ParallelReader
 from captionlake.lake.progress import progress
@@ -42,7 +42,14 @@ _OF_CAPTION = (
     "params",
     "license",
 )
-_CAPTION = pa.struct([*((name, pa.string()) for name in _OF_CAPTION), ("created_at", pa.timestamp("us", tz="UTC"))])
+_CAPTION = pa.struct(
+    [
+        *((name, pa.string()) for name in _OF_CAPTION),
+        ("caption_id", pa.string()),
+        ("created_at", pa.timestamp("us", tz="UTC")),
+        ("from_source", pa.bool_()),  # it came with this row; another one was made from the picture
+    ]
+)
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SCHEMA = pa.schema(
     [
@@ -52,6 +59,7 @@ SCHEMA = pa.schema(
         ("image_id", pa.string()),
         *((name, pa.string()) for name in _TEXTS),
         ("redistribute", pa.string()),
+        ("split", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("row_sha256", pa.string()),
@@ -93,7 +101,7 @@ def export_parquet(lake: Lake, label: str, folder: Path, *, own_use: bool = Fals
     staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     gone = redacted_rows(lake, release)
     counts = ExportCounts(redacted=len(gone))
-    schema = described(SCHEMA, _features(), release, sources=_sources(lake, release), redacted=gone)
+    schema = described(SCHEMA, _features(), release, sources=_sources(lake, release), **told_of(lake, release))
     try:
         (staging / "data").mkdir(parents=True)
         splits = lake.rows(
@@ -105,12 +113,12 @@ def export_parquet(lake: Lake, label: str, folder: Path, *, own_use: bool = Fals
                 writer = SplitWriter(staging / "data", split, schema, _PICTURES)
                 with (
                     closing(_parts(lake, release, split)) as parts,
-                    closing(ahead((_with_pictures(part, reader, own_use) for part in parts), most=1)) as made,
+                    closing(ahead((_with_pictures(part, split, reader, own_use) for part in parts), most=1)) as made,
                 ):
                     for group in made:
                         writer.write(group.replace_schema_metadata(schema.metadata))
                         counts.rows += group.num_rows
-                        counts.withheld += group["image"].combine_chunks().field("bytes").null_count
+                        counts.withheld += group["image"].null_count
                         advance(group.num_rows)
                 written = writer.close()
                 counts.files += len(written)
@@ -149,7 +157,7 @@ def _starts(table: pa.Table) -> npt.NDArray[np.int64]:
     return np.flatnonzero(np.diff(table["position"].to_numpy(), prepend=-1))
 
 
-def _with_pictures(part: pa.Table, reader: ParallelReader, own_use: bool) -> pa.Table:
+def _with_pictures(part: pa.Table, split: str, reader: ParallelReader, own_use: bool) -> pa.Table:
     """A row group in the form of ``SCHEMA``."""
     starts = _starts(part)
     rows = part.take(pa.array(starts))
@@ -157,13 +165,16 @@ def _with_pictures(part: pa.Table, reader: ParallelReader, own_use: bool) -> pa.
     allowed = pc.equal(rows["redistribute"], "bytes").to_numpy() | own_use
     suffix = pc.utf8_lower(rows["format"])
     paths = pc.if_else(pa.array(allowed), pc.binary_join_element_wise(rows["image_id"], suffix, "."), None)
-    image = pa.StructArray.from_arrays([_pictures(rows, allowed, reader), _flat(paths)], fields=list(_IMAGE))
+    image = pa.StructArray.from_arrays(
+        [_pictures(rows, allowed, reader), _flat(paths)], fields=list(_IMAGE), mask=pa.array(~allowed)
+    )
     first = pc.list_element(captions.filter(pc.greater(pc.list_value_length(captions), 0)), 0).field("text")
     caption = pc.replace_with_mask(
         pa.nulls(len(captions), pa.string()), pc.greater(pc.list_value_length(captions), 0), first
     )
     columns = {name: rows[name] for name in rows.column_names if name in SCHEMA.names}
     columns |= {"image": image, "caption": caption, "captions": captions}
+    columns["split"] = pa.array([split] * len(rows), pa.string())
     columns["url"] = pc.if_else(pc.equal(rows["redistribute"], "none"), None, rows["url"])
     return pa.table([columns[field.name] for field in SCHEMA], names=SCHEMA.names).cast(SCHEMA)
 
@@ -173,7 +184,7 @@ def _captions(part: pa.Table, starts: npt.NDArray[np.int64]) -> pa.ListArray:
     there = part["text"].is_valid()
     before = np.concatenate([[0], np.cumsum(there.to_numpy())])
     told = part.filter(there)
-    columns = {name: told["caption_license" if name == "license" else name] for name in (*_OF_CAPTION, "created_at")}
+    columns = {name: told["caption_license" if name == "license" else name] for name in _CAPTION.names}
     values = pa.StructArray.from_arrays(
         [_flat(columns[field.name]).cast(field.type) for field in _CAPTION], fields=list(_CAPTION)
     )

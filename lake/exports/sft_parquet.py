@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from captionlake.lake.exports.image_parquet import ExportCounts
 from captionlake.lake.exports.ordered import ordered_rows
-from captionlake.lake.exports.split_writer import BYTES_PER_GROUP, ROWS_PER_GROUP, SplitWriter, described
+from captionlake.lake.exports.split_writer import BYTES_PER_GROUP, ROWS_PER_GROUP, SplitWriter, described, told_of
 from captionlake.lake.lake import Lake
 from captionlake.lake.progress import progress
 from captionlake.lake.releases.redacted import redacted_rows
@@ -26,6 +26,7 @@ SCHEMA = pa.schema(
         ("conversations", pa.list_(_TURN)),
         ("record", pa.string()),
         ("pictures", pa.list_(_PICTURE)),
+        ("picture_ids", pa.list_(pa.string())),
         ("image_id", pa.string()),
         ("row_sha256", pa.string()),
         ("position", pa.int64()),
@@ -38,27 +39,29 @@ def write_sft_parquet(
 ) -> ExportCounts:
     """``data/SPLIT-00000-of-0000N.parquet``. ``record`` is the row as JSON, with what no other column holds.
 
-    ``pictures``: bytes and path (``IMAGE_ID.jpeg``) of each picture of the row; null where the lake has none, and both null where its
-    sources allow no copies, unless they are for ``own_use``.
+    ``pictures``: bytes and path (``IMAGE_ID.jpeg``) of each picture of the row; null where the lake has none, and where its sources
+    allow no copies, unless they are for ``own_use``. ``picture_ids``: the SHA-256 of each; null only where the lake has none.
     """
     (folder / "data").mkdir()
     gone = redacted_rows(lake, release)
     counts = ExportCounts(redacted=len(gone))
-    schema = described(SCHEMA, _features(), release, redacted=gone)
+    schema = described(SCHEMA, _features(), release, **told_of(lake, release))
     groups: dict[str, _Groups] = {}
     with progress(f"export {release.label}", release.n_items) as advance:
         for table in ordered_rows(lake, query, given):
             known = _known(lake, release, table)
             for position, text in zip(table["position"].to_pylist(), table["record"].to_pylist(), strict=True):
                 row = known[position]
+                ids = [picture and picture["image_id"] for picture in row["pictures"]]
                 pictures = [picture and _picture(lake, picture, own_use) for picture in row["pictures"]]
                 counts.rows += 1
-                counts.withheld += any(picture is not None and picture["bytes"] is None for picture in pictures)
+                counts.withheld += any(id and not picture for id, picture in zip(ids, pictures, strict=True))
                 split = row["split"]
                 if split not in groups:
                     groups[split] = _Groups(SplitWriter(folder / "data", split, schema, _PICTURES), schema)
-                n_bytes = len(text) + sum(len(p["bytes"] or b"") for p in pictures if p)
-                groups[split].add(_row(text.removesuffix(",\n")) | row | {"pictures": pictures}, n_bytes)
+                n_bytes = len(text) + sum(len(p["bytes"]) for p in pictures if p)
+                more = row | {"pictures": pictures, "picture_ids": ids}
+                groups[split].add(_row(text.removesuffix(",\n")) | more, n_bytes)
                 advance(1)
     for group in groups.values():
         group.close()
@@ -103,9 +106,9 @@ def _known(lake: Lake, release: Release, table: pa.Table) -> dict[int, dict[str,
     return {row[0]: dict(zip(names, row, strict=True)) for row in cursor.fetchall()}
 
 
-def _picture(lake: Lake, picture: dict[str, Any], own_use: bool) -> dict[str, Any]:
+def _picture(lake: Lake, picture: dict[str, Any], own_use: bool) -> dict[str, Any] | None:
     if not (own_use or picture["allowed"]):
-        return {"bytes": None, "path": None}
+        return None
     place = picture["place"]
     path = f"{picture['image_id']}.{place.pop('format').lower()}"
     return {"bytes": lake.picture_at(picture["image_id"], Locator(**place)), "path": path}
@@ -128,6 +131,7 @@ def _features() -> dict[str, Any]:
     pictures = {"feature": {"_type": "Image"}, "_type": "List"}
     return (
         {"id": text, "image": text, "conversations": turns, "record": text, "pictures": pictures}
+        | {"picture_ids": {"feature": text, "_type": "List"}}
         | dict.fromkeys(("image_id", "row_sha256"), text)
         | {"position": {"dtype": "int64", "_type": "Value"}}
     )

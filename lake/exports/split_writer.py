@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captionlake.lake.durable import sync_file
+from captionlake.lake.lake import Lake
+from captionlake.lake.releases.redacted import IS_REDACTED
 from captionlake.lake.releases.release import Release
 
 BYTES_PER_GROUP = 64 * 2**20
@@ -25,6 +27,17 @@ def described(schema: pa.Schema, features: dict[str, Any], release: Release, **t
     return schema.with_metadata(
         {"huggingface": json.dumps({"info": {"features": features}}), "captionlake": json.dumps(told)}
     )
+
+
+def told_of(lake: Lake, release: Release) -> dict[str, Any]:
+    """What of a release no row says: its recipe, and [position, row_sha256, split] of each row whose picture was taken down."""
+    given = [release.name, release.version]
+    recipe = lake.value("SELECT recipe FROM releases WHERE name = ? AND version = ?", given)
+    holes = lake.rows(
+        f'SELECT "position", row_sha256, split FROM release_items WHERE name = ? AND version = ? AND {IS_REDACTED} ORDER BY 1',
+        given,
+    )
+    return {"recipe": recipe, "redacted": holes}
 
 
 class SplitWriter:

@@ -10,6 +10,8 @@ description, descriptions`` (kind ``human``), and ``alt_text`` or ``alt`` (kind 
 ``url`` have columns of their own; every other column of single values goes into ``meta``, classes (ClassLabel) by
 their names; lists, objects and bytes are left out. The key is ``FILE.parquet:ROW``, rows from 0. What licence there
 is stands in the data set's card: say it with ``license``.
+
+What ``captionlake release export`` wrote is read by ``exported.py``, under the sources and keys that it names.
 """
 
 from collections.abc import Iterator

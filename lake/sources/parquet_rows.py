@@ -87,9 +87,15 @@ def slices(table: Table, columns: list[str]) -> Iterator[tuple[int, pl.DataFrame
         for start in range(0, table.n_rows, FRAME_ROWS):
             yield start, pl.DataFrame(height=min(FRAME_ROWS, table.n_rows - start))
         return
+    for start, batch in batches(table, columns):
+        yield start, frame_of(batch)
+
+
+def batches(table: Table, columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """As ``slices``, as Arrow has them."""
     start = 0
     for batch in table.file.iter_batches(batch_size=_slice_rows(table, columns), columns=columns):
-        yield start, frame_of(batch)
+        yield start, batch
         start += batch.num_rows
 
 

@@ -33,6 +33,8 @@ _COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "license": pl.String,
     "author": pl.String,
     "captions": pl.List(CAPTION),
+    "provenance": pl.String,  # JSON: who made each of ``captions`` (``exported.py``); null where all are the source's own
+    "image_id": pl.String,  # the SHA-256 that the picture must have, or null
     "meta": pl.String,  # JSON object: the file's further columns
     "bad": pl.String,  # why the row cannot be used, or null
     "reason": pl.String,  # with ``bad``: a FailureReason's value, null for bad_row

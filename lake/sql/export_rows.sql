@@ -1,7 +1,7 @@
 -- The rows of one split of a release, where their pictures lie and what may be passed on of them; one result row a caption. Joins are made
 -- as written, the right side in memory.
 SELECT m.*, c."text", c.kind, c.producer, c.producer_revision, c.prompt_id, c.prompt_sha256, c.params::VARCHAR AS params,
-       c.license AS caption_license, c.created_at
+       c.license AS caption_license, c.created_at, c.source IS NOT NULL AS from_source
 FROM lake.captions c AT (VERSION => :snapshot)
 RIGHT JOIN (
     SELECT n.*, coalesce(rc.ordinal, 0) AS ordinal, rc.caption_id, rc.role

@@ -1,7 +1,7 @@
 """Which pictures and rows a request means."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,25 +15,31 @@ NEAR_BITS = 10  # of 64, by which the perceptual hashes of candidates differ at 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What is to go. ``within``: of the pictures that look like ``like``, also those whose perceptual hash differs in so many bits
-    or fewer; without it they are only told."""
+    """What is to go. Of the pictures that look like ``like`` also, by their perceptual hash, those that differ in ``within`` bits or
+    fewer and, by an embedding model, those with a cosine of ``threshold`` or more; without these they are only told.
+
+    ``alike`` is the model's view: (image_id, cosine) of the pictures nearest to a file, all from ``threshold`` up among them.
+    """
 
     urls: Sequence[str] = ()
     image_ids: Sequence[str] = ()
     keys: Sequence[tuple[str, str]] = ()
     like: Sequence[Path] = ()
     within: int | None = None
+    threshold: float | None = None
+    alike: Callable[[Path], Sequence[tuple[str, float]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """A picture that looks like a file of the request, and in how many bits of 64 it differs."""
+    """A picture that looks like a file of the request: in how many bits of 64 it differs, and the cosine where a model was asked."""
 
     image_id: str
     bits: int
     source: str
     source_key: str
-    taken: bool  # by ``within``
+    taken: bool  # by ``within`` or ``threshold``
+    cosine: float | None = None
 
 
 @dataclass(slots=True)
@@ -51,9 +57,10 @@ def find(lake: Lake, request: Request) -> Found:
     near: dict[str, Near] = {}
     for path in request.like:
         ids |= _exact(path)
-        for one in _near(lake, path, request.within):
+        for one in _near(lake, path, request):
             if one.image_id not in ids:
-                near[one.image_id] = one
+                before = near.get(one.image_id)
+                near[one.image_id] = before if before is not None and before.taken else one
     ids |= {one.image_id for one in near.values() if one.taken}
     asked = {
         "ids": sorted(ids),
@@ -92,7 +99,7 @@ def find(lake: Lake, request: Request) -> Found:
         sorted({key_hash(source, key) for source, key, _ in rows}),
         sorted({url_hash(url) for *_, url in rows if url}),
     )
-    return Found(hashes, rows, sorted(near.values(), key=lambda one: (one.bits, one.image_id)))
+    return Found(hashes, rows, sorted(near.values(), key=lambda one: (-(one.cosine or 0.0), one.bits, one.image_id)))
 
 
 def _exact(path: Path) -> set[str]:
@@ -102,17 +109,23 @@ def _exact(path: Path) -> set[str]:
         raise CaptionlakeError(f"{path} cannot be read ({error.strerror})") from error
 
 
-def _near(lake: Lake, path: Path, within: int | None) -> list[Near]:
+def _near(lake: Lake, path: Path, request: Request) -> list[Near]:
     try:
         picture = inspect(path.read_bytes())
     except PictureError as error:
         raise CaptionlakeError(f"{path} is no picture that can be compared ({error.detail})") from error
-    most = max(NEAR_BITS, within or 0)
+    cosines = dict(request.alike(path)) if request.alike is not None else {}
     rows = lake.rows(
         "SELECT DISTINCT ON (image_id) image_id, bit_count(xor(phash, $phash::UBIGINT)) AS bits, source, source_key FROM images "
-        "WHERE bits <= $most ORDER BY image_id, source, source_key",
-        {"phash": picture.phash, "most": most},
+        "WHERE bits <= $most OR list_contains($ids, image_id) ORDER BY image_id, source, source_key",
+        {"phash": picture.phash, "most": max(NEAR_BITS, request.within or 0), "ids": list(cosines)},
     )
     return [
-        Near(image_id, bits, source, key, within is not None and bits <= within) for image_id, bits, source, key in rows
+        Near(image_id, bits, source, key, _taken(bits, cosines.get(image_id), request), cosines.get(image_id))
+        for image_id, bits, source, key in rows
     ]
+
+
+def _taken(bits: int, cosine: float | None, request: Request) -> bool:
+    near = request.within is not None and bits <= request.within
+    return near or (request.threshold is not None and cosine is not None and cosine >= request.threshold)

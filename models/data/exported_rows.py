@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from captionlake.errors import CaptionlakeError
@@ -25,7 +26,7 @@ _READ = {
 }
 _CHECKED = {
     "images": ["position", "row_sha256", "source", "source_key", "image_id", "captions", "image.path"],
-    "sft": ["position", "row_sha256", "image_id", "record", "pictures.list.element.path"],
+    "sft": ["position", "row_sha256", "image_id", "record", "pictures.list.element.path", "picture_ids.list.element"],
 }
 
 
@@ -54,7 +55,7 @@ def open_exported(folder: Path, split: str) -> Exported:
     files = _files(folder)
     told = _told(files[0], folder)
     kind = told["kind"]
-    hashes: list[tuple[int, str]] = [(position, digest) for position, digest in told.get("redacted", [])]
+    hashes: list[tuple[int, str]] = [(position, digest) for position, digest, *_ in told.get("redacted", [])]
     groups: list[RowGroup] = []
     left_out: Counter[str] = Counter()
     for path in files:
@@ -156,18 +157,21 @@ def _as_rows(table: pa.Table, kind: str, split: str, folder: Path) -> pa.Table:
     """With the columns that hashes and choice are made of."""
     table = table.append_column("split", pa.array([split] * len(table)))
     if kind == "images":
-        paths = table["image"].combine_chunks().field("path")
+        paths = pc.struct_field(table["image"].combine_chunks(), "path")
+        withheld = paths.null_count
         lists = pa.ListArray.from_arrays(pa.array(range(len(table) + 1), pa.int32()), paths)
         table = table.drop_columns(["image"]).append_column("pictures", lists)
         table = table.rename_columns({"captions": "texts"})
     else:
-        paths = table["pictures"].combine_chunks().flatten().drop_null().field("path")
+        lacking = table["pictures"].combine_chunks().flatten().is_null()
+        in_lake = table["picture_ids"].combine_chunks().flatten().is_valid()
+        withheld = pc.sum(pc.and_(lacking, in_lake)).as_py()
         chars = [
             sum(len(turn["value"]) for turn in json.loads(text)["conversations"])
             for text in table["record"].to_pylist()
         ]
         table = table.append_column("chars", pa.array(chars, pa.int64()))
-    if paths.null_count:
+    if withheld:
         raise CaptionlakeError(
             f"{folder} lacks pictures whose sources allow no copies: for training of your own, export again with --own-use"
         )

@@ -145,6 +145,19 @@ def test_parquet_of_conversations_is_read_by_datasets(sft: Lake, tmp_path: Path)
     assert loaded[5]["conversations"][0] == {"from": "human", "value": "<image>\nWhat do you see?"}
 
 
+def test_datasets_decodes_conversations_without_their_pictures(sft: Lake, tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    sft.commit(lambda c: c.execute("UPDATE sources SET redistribute = 'urls'"))
+    counts = export_release(sft, "mix@1.0.0", "parquet", tmp_path / "out")
+    assert (counts.rows, counts.withheld) == (6, 3)
+    files = str(tmp_path / "out/data/*.parquet")
+    loaded = list(load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache")))
+    ids = sft.rows("SELECT image_ids FROM conversations ORDER BY origin DESC")
+    assert [(row["picture_ids"],) for row in loaded] == ids
+    assert [row["pictures"] for row in loaded] == [[None] * len(some) for (some,) in ids]
+
+
 def webdataset(folder: Path) -> list[dict[str, Any]]:
     import webdataset as wds
 

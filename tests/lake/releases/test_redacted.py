@@ -74,7 +74,7 @@ def test_what_is_exported_is_what_is_left(lake: Lake, tmp_path: Path, form: str)
         (path,) = (tmp_path / "out/data").iterdir()
         assert pq.read_table(path)["position"].to_pylist() == [0, 1, 3, 4, 6, 7]
         told = json.loads(pq.read_schema(path).metadata[b"captionlake"])
-        hashes = lake.rows(f'SELECT "position", row_sha256 FROM release_items WHERE {GONE} ORDER BY 1')
+        hashes = lake.rows(f'SELECT "position", row_sha256, split FROM release_items WHERE {GONE} ORDER BY 1')
         assert told["redacted"] == [list(row) for row in hashes]
 
 

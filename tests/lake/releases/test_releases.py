@@ -4,8 +4,10 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -169,8 +171,33 @@ def test_export_carries_no_more_than_the_source_allows(
     counts = export_parquet(lake, "tiles@1.0.0", tmp_path / "out")
     assert counts.withheld == 9
     rows = pq.read_table(tmp_path / "out/data").to_pylist()
-    assert {row["image"]["bytes"] for row in rows} == {None}
+    assert [row["image"] for row in rows] == [None] * 9
     assert {row["url"] for row in rows} == {url}
+
+
+def _keep(connection: duckdb.DuckDBPyConnection, table: str, keys: str) -> None:
+    connection.execute(f"UPDATE {table} SET source = 'kept' WHERE source_key IN {keys}")
+
+
+def test_datasets_decodes_rows_with_and_without_pictures(lake: Lake, tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    keys = "('00000.jpg', '00004.jpg')"
+    lake.commit(
+        lambda c: c.execute(
+            "INSERT INTO sources BY NAME SELECT 'kept' AS source, 'x' AS collection, 'urls' AS redistribute"
+        )
+    )
+    for table in ("images", "captions"):
+        lake.commit(partial(_keep, table=table, keys=keys))
+    create_release(lake, draft(lake))
+    assert export_parquet(lake, "tiles@1.0.0", tmp_path / "out").withheld == 2
+    files, cache = str(tmp_path / "out/data/*.parquet"), str(tmp_path / "cache")
+    for streaming in (False, True):
+        loaded = load_dataset("parquet", data_files=files, split="train", cache_dir=cache, streaming=streaming)
+        sizes = {row["source_key"]: row["image"] and row["image"].size for row in loaded}
+        assert len(sizes) == 9 and [key for key, size in sizes.items() if size is None] == ["00000.jpg", "00004.jpg"]
+        assert set(sizes.values()) == {None, (64, 64)}
 
 
 def test_export_appears_whole_or_not_at_all(lake: Lake, tmp_path: Path) -> None:

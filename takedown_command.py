@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from captionlake.curation.model_options import model_config, model_options
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.options import emit, json_option, lake_option, printable, table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from captionlake.lake import Lake
-    from captionlake.lake.takedown.finding import Found
+    from captionlake.lake.takedown.finding import Found, Near
     from captionlake.lake.takedown.targets import Touched
     from captionlake.lake.takedown.tombstone import Tombstone
+
+_NEAREST = 20  # pictures by cosine that are told
 
 
 @click.command()
@@ -29,6 +34,16 @@ if TYPE_CHECKING:
     type=click.IntRange(0, 32),
     metavar="BITS",
     help="With --like: take also what differs in so many of 64 bits.",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="COSINE",
+    help="With --like: take also what has so high a cosine by the lake's CLIP embeddings.",
+)
+@click.option("--model-id", metavar="ID", help="Whose embeddings, with --like (default: the lake's only model).")
+@model_options(
+    "The open_clip model of the embeddings, for a --like FILE that the lake has not; tells what it finds alike."
 )
 @click.option("--reason", help="Why; it is kept with the hashes.")
 @click.option("--dry-run", is_flag=True, help="Show what would go, and remove nothing.")
@@ -64,7 +79,13 @@ def _remove(lake: "Lake", asked: dict[str, Any], as_json: bool) -> None:
 
     keys = [_key(text) for text in asked["keys"]]
     request = Request(
-        urls=asked["urls"], image_ids=asked["image_ids"], keys=keys, like=asked["like"], within=asked["within"]
+        urls=asked["urls"],
+        image_ids=asked["image_ids"],
+        keys=keys,
+        like=asked["like"],
+        within=asked["within"],
+        threshold=asked["threshold"],
+        alike=_by_model(lake, asked),
     )
     found = find(lake, request)
     meets = touched(lake, found.hashes)
@@ -93,6 +114,34 @@ def _remove(lake: "Lake", asked: dict[str, Any], as_json: bool) -> None:
     )
 
 
+def _by_model(lake: "Lake", asked: dict[str, Any]) -> "Callable[[Path], list[tuple[str, float]]] | None":
+    """What the embedding model finds alike, where one is asked for."""
+    config = model_config(**{name: asked[name] for name in ("model", "pretrained", "device", "precision")})
+    if config is None and asked["model_id"] is None and asked["threshold"] is None:
+        return None
+    if not asked["like"]:
+        raise click.UsageError("--threshold, --model and --model-id are for --like FILE: give the file")
+    from captionlake.curation.model import load_model
+    from captionlake.curation.search import search_like
+
+    model = load_model(config) if config else None
+    threshold = asked["threshold"]
+
+    def alike(path: Path) -> list[tuple[str, float]]:
+        limit = _NEAREST
+        while True:
+            hits = search_like(lake, path, model=model, model_id=asked["model_id"], limit=limit)
+            if threshold is None or len(hits) < limit or hits[-1].score < threshold:
+                return [(hit.image_id, hit.score) for rank, hit in enumerate(hits) if _told(rank, hit.score, threshold)]
+            limit *= 8
+
+    return alike
+
+
+def _told(rank: int, score: float, threshold: float | None) -> bool:
+    return rank < _NEAREST or (threshold is not None and score >= threshold)
+
+
 def _key(text: str) -> tuple[str, str]:
     source, colon, key = text.partition(":")
     if not colon or not source or not key:
@@ -111,14 +160,23 @@ def _shown(found: "Found", meets: "Touched") -> str:
     parts.append(table(["table", "rows"], counts) if counts else "no row of any table")
     parts.append(f"{meets.pictures:,} pictures, {meets.n_bytes:,} bytes, in {', '.join(meets.shards) or 'no shard'}")
     parts += _affected(meets.to_dict())
+    taken = [one for one in found.near if one.taken]
+    if taken:
+        parts.append("taken for their likeness:\n" + _looks(taken))
     other = [one for one in found.near if not one.taken]
     if other:
-        looks: list[list[object]] = [[one.bits, one.image_id, f"{one.source}:{one.source_key}"] for one in other[:20]]
-        parts.append(
-            "not named, but they look like it (take them with --within BITS or --image-id):\n"
-            + table(["bits", "image_id", "row"], looks)
-        )
+        how = "--within BITS, --threshold COSINE or --image-id"
+        parts.append(f"not named, but they look like it (take them with {how}):\n" + _looks(other))
     return "\n\n".join(parts)
+
+
+def _looks(near: "list[Near]") -> str:
+    rows: list[list[object]] = [
+        ["" if one.cosine is None else f"{one.cosine:.4f}", one.bits, one.image_id, f"{one.source}:{one.source_key}"]
+        for one in near[:_NEAREST]
+    ]
+    more = f"\nand {len(near) - _NEAREST:,} more" if len(near) > _NEAREST else ""
+    return table(["cosine", "bits", "image_id", "row"], rows) + more
 
 
 def _affected(meets: dict[str, Any]) -> list[str]:

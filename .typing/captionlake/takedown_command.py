@@ -1,0 +1,1 @@
+../../takedown_command.py
