@@ -29,12 +29,12 @@ from captionlake.models.parts import parts_of
 from captionlake.models.training import states
 from captionlake.models.training.arguments import accumulation, all_steps, arguments, epoch_steps, placement_of
 from captionlake.models.training.job import TrainJob
-from captionlake.models.training.log_file import read_log
+from captionlake.models.training.log_file import LOG, read_log
 from captionlake.models.training.lora import add_lora
 from captionlake.models.training.order import RunOrder, grouped, shuffled
 from captionlake.models.training.saving import Keeping, save_result
 from captionlake.models.training.starting import start
-from captionlake.models.training.telling import LOG, Telling
+from captionlake.models.training.telling import Telling
 from captionlake.models.training.trainer import ReleaseTrainer
 from captionlake.placement import Placement
 
