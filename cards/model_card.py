@@ -175,9 +175,12 @@ def _context(facts: ModelFacts) -> dict[str, Any]:
         "rows_of": lambda name, *columns, **absent: [
             [absent.get(key) if row[key] is None else row[key] for key in columns] for row in facts[name]
         ],
-        "runs_of": lambda checkpoint, runs: [
-            [checkpoint, *(code(run[key]) if key == "content_sha256" else run[key] for key in _RUN)] for run in runs
+        "runs": [
+            [checkpoint, *(code(run[key]) if key == "content_sha256" else run[key] for key in _RUN)]
+            for checkpoint, runs in facts.named("trained").items()
+            for run in runs or [dict.fromkeys(_RUN)]
         ],
+        "incomplete": [(benchmark, why) for benchmark, one in evaluated.items() for why in one["incomplete"]],
         "asked": [_asked(benchmark, one) for benchmark, one in evaluated.items()],
         "citation": _citation(facts),
         "loading": _LOADING.format(

@@ -38,7 +38,7 @@ LEFT JOIN (SELECT source, any_value(license) AS license, any_value(redistribute)
 WHERE {one} AND r.source IS NOT NULL GROUP BY ALL ORDER BY pictures DESC, r.source, licence NULLS LAST"""
 _PUBLISHED = """\
 SELECT DISTINCT repo_id FROM publications p JOIN releases r USING (name, version)
-WHERE {one} AND p.detail->>'content_sha256' IS NOT DISTINCT FROM r.content_sha256 ORDER BY repo_id"""
+WHERE {one} AND (p.detail->>'content_sha256') = r.content_sha256 ORDER BY repo_id"""
 _TRAINED = """\
 SELECT target AS release, detail->>'stage' AS stage, detail->>'content_sha256' AS content_sha256,
   CAST(counts->>'steps' AS BIGINT) AS steps, strftime(created_at AT TIME ZONE 'UTC', '%Y-%m-%d') AS trained_on

@@ -1,5 +1,6 @@
 """A card's text from its template; every value passes ``markdown`` unless it is ``Safe``."""
 
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -19,6 +20,12 @@ _TOOLS = {
 
 def render(template: str, **context: Any) -> str:
     """``template``: a file of ``cards/templates``. Raises where it names what ``context`` lacks."""
+    text: str = _template(template).render(_TOOLS | context)
+    return text
+
+
+@cache
+def _template(name: str) -> Any:
     jinja2: Any = require("jinja2", extra="cards")
     environment = jinja2.Environment(
         autoescape=False,  # Markdown is not HTML: finalize escapes for both
@@ -28,6 +35,4 @@ def render(template: str, **context: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    source = files("captionlake.cards").joinpath("templates", template).read_text(encoding="utf-8")
-    text: str = environment.from_string(source).render(_TOOLS | context)
-    return text
+    return environment.from_string(files("captionlake.cards").joinpath("templates", name).read_text(encoding="utf-8"))
