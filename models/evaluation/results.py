@@ -137,9 +137,13 @@ class Results:
         try:
             return TypeAdapter(cls).validate_json(path.read_bytes())
         except OSError as error:
-            raise CaptionlakeError(f"{path} cannot be read ({error.strerror}): name what captionlake eval wrote") from error
+            raise CaptionlakeError(
+                f"{path} cannot be read ({error.strerror}): name what captionlake eval wrote"
+            ) from error
         except ValidationError as error:
-            raise CaptionlakeError(f"{path} holds no results of captionlake eval: name what it wrote with -o") from error
+            raise CaptionlakeError(
+                f"{path} holds no results of captionlake eval: name what it wrote with -o"
+            ) from error
 
     def data(self) -> dict[str, Any]:
         """As JSON has it."""
