@@ -1,20 +1,20 @@
-"""``captionlake card``: write a release's card, or ask its facts again."""
+"""``captionlake card``: write a release's card or a model's, or ask its facts again."""
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from captionlake.errors import CaptionlakeError
-from captionlake.lake.options import emit, json_option, lake_option, printable
+from captionlake.lake.options import emit, json_option, lake_of, printable
 
 if TYPE_CHECKING:
     from captionlake.lake import Lake
 
 
 @click.command()
-@click.argument("label", metavar="NAME@VERSION")
+@click.argument("label", metavar="NAME@VERSION|CHECKPOINT")
 @click.option("-o", "--output", "folder", required=True, type=click.Path(path_type=Path), help="The card's folder.")
 @click.option(
     "--check", is_flag=True, help="Write nothing: ask every fact of the card again, exit 1 where one differs."
@@ -27,16 +27,39 @@ if TYPE_CHECKING:
 @click.option(
     "--repo", metavar="OWNER/NAME", help="Where on the Hugging Face Hub it will be, for the lines on loading."
 )
-@lake_option
+@click.option(
+    "--results", multiple=True, type=click.Path(path_type=Path), help="Of a CHECKPOINT: what captionlake eval wrote."
+)
+@click.option("--license", help="Of a CHECKPOINT: the weights' licence, by the Hub's name or its address.")
+@click.option("--lake", envvar="CAPTIONLAKE_LAKE", metavar="DIR", help="The lake's folder (or set CAPTIONLAKE_LAKE).")
 @json_option
 def card(
-    label: str, folder: Path, check: bool, export: Path | None, repo: str | None, lake: Path, as_json: bool
+    label: str,
+    folder: Path,
+    check: bool,
+    export: Path | None,
+    repo: str | None,
+    lake: str | None,
+    as_json: bool,
+    **of_model: Any,
 ) -> None:
-    """Write a release's dataset card: README.md, facts.json, croissant.json, LICENSE.md and figures, each number from a stored query."""
+    """Write a release's dataset card, or the model card of a CHECKPOINT's folder: README.md, facts.json and figures.
+
+    Each number comes from a stored query or a named file. Of a release there are croissant.json and LICENSE.md beside.
+    """
+    if Path(label).is_dir():
+        from captionlake.cards.model_card_command import model_card
+
+        if export or repo:
+            raise click.UsageError("--export, --repo: for a release, and this is the folder of a checkpoint")
+        model_card(Path(label), folder, check=check, lake=Path(lake) if lake else None, as_json=as_json, **of_model)
+        return
+    if given := [f"--{name}" for name, value in of_model.items() if value]:
+        raise click.UsageError(f"{', '.join(given)}: for the folder of a checkpoint, and there is none at {label}")
     from captionlake.cards.dataset_card import write_card
     from captionlake.lake import Lake
 
-    with Lake.open(lake) as opened:
+    with Lake.open(lake_of(lake)) as opened:
         if check:
             _check(opened, label, folder, as_json)
             return

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -185,11 +185,11 @@ def _validate(values: dict[str, Any]) -> None:
         )
 
 
-def check_front_matter(path: Path, data: Any) -> None:
-    """Read the written card back as the Hub does; raises where its metadata is not that of ``data``, a ``DatasetCardData``."""
+def check_front_matter(path: Path, data: Any, kind: Literal["DatasetCard", "ModelCard"] = "DatasetCard") -> None:
+    """Read the written card back as the Hub does; raises where its metadata is not that of ``data``, the ``kind``'s card data."""
     hub: Any = require("huggingface_hub", extra="cards")
     try:
-        found = hub.DatasetCard.load(path).data.to_dict()
+        found = getattr(hub, kind).load(path).data.to_dict()
     except Exception as error:  # whatever a YAML reader may throw at a broken block
         raise CaptionlakeError(f"{path} does not read back as a card ({error}): please report this as a bug") from error
     if found != data.to_dict():

@@ -17,23 +17,8 @@ from collections.abc import Sequence
 from torch import nn
 
 from captionlake.errors import CaptionlakeError
+from captionlake.models.part_names import PARTS, part_of
 
-# By ``config.model_type``: the part that each beginning of a parameter's name belongs to.
-_BEGINNINGS: dict[str, dict[str, str]] = {
-    "llava": {
-        "model.vision_tower.": "vision",
-        "model.multi_modal_projector.": "projector",
-        "model.language_model.": "language",
-        "lm_head.": "language",
-    },
-    "share_captioner": {
-        "vision_tower.": "vision",
-        "sampler.": "sampler",
-        "projector.": "projector",
-        "flag_image_": "projector",
-        "language_model.": "language",
-    },
-}
 _BLOCK = re.compile(r"encoder\.layers\.(\d+)\.")
 _FROM_BLOCK = re.compile(r"vision:(\d+)-")
 
@@ -76,12 +61,11 @@ def _parameters(parts: dict[str, dict[str, nn.Parameter]], part: str) -> set[str
 
 def _named_parts(model: nn.Module) -> dict[str, dict[str, nn.Parameter]]:
     kind = str(getattr(getattr(model, "config", None), "model_type", type(model).__name__))
-    if kind not in _BEGINNINGS:
-        raise CaptionlakeError(f"a model of type {kind} has no parts known here: known are {', '.join(_BEGINNINGS)}")
-    beginnings = _BEGINNINGS[kind]
-    parts: dict[str, dict[str, nn.Parameter]] = {part: {} for part in beginnings.values()}
+    if kind not in PARTS:
+        raise CaptionlakeError(f"a model of type {kind} has no parts known here: known are {', '.join(PARTS)}")
+    parts: dict[str, dict[str, nn.Parameter]] = {part: {} for part in PARTS[kind].values()}
     for name, parameter in model.named_parameters():
-        part = next((part for start, part in beginnings.items() if name.startswith(start)), None)
+        part = part_of(kind, name)
         if part is None:
             raise CaptionlakeError(f"the parameter {name} of a {kind} model belongs to no part known here")
         parts[part][name] = parameter

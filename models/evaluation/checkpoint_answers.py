@@ -4,19 +4,16 @@ B questions of a batch, T tokens of the longest with its picture's placeholders,
 """
 
 import copy
-import logging
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from captionlake.errors import CaptionlakeError
 from captionlake.models.evaluation.answering import Question
+from captionlake.models.memory import in_halves
 from captionlake.models.running.generation import GenerationConfig
 from captionlake.models.running.loading import Checkpoint
 from captionlake.models.running.transformers_engine import end_tokens, plain, prompt_of, settings
-
-log = logging.getLogger(__name__)
 
 
 class CheckpointAnswers:
@@ -33,26 +30,14 @@ class CheckpointAnswers:
 
     def answer(self, questions: Sequence[Question], max_tokens: int) -> list[str]:
         """Two halves of the batch where memory is short, and from then on."""
-        try:
-            return self._answered(questions, max_tokens)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            reason = str(error)
-        except RuntimeError as error:
-            if "can't allocate memory" not in str(error):  # torch's words where the processor's memory is full
-                raise
-            reason = str(error)
-        log.debug("out of memory: %s", reason)
-        if len(questions) == 1:
-            device = self._checkpoint.placement.device
-            raise CaptionlakeError(
-                f"there is no memory on {device} for one question: take --precision bf16, or a smaller model"
-            )
-        if self._checkpoint.placement.on_gpu:
-            torch.cuda.empty_cache()
-        half = (len(questions) + 1) // 2
-        self.batch_size = min(self.batch_size, half)
-        log.warning("out of memory with %d questions in a batch: going on with %d", len(questions), self.batch_size)
-        return [*self.answer(questions[:half], max_tokens), *self.answer(questions[half:], max_tokens)]
+        device = self._checkpoint.placement.device
+        return in_halves(
+            self,
+            questions,
+            lambda some: self._answered(some, max_tokens),
+            things="questions",
+            advice=f"there is no memory on {device} for one question: take --precision bf16, or a smaller model",
+        )
 
     @torch.inference_mode()
     def _answered(self, questions: Sequence[Question], max_tokens: int) -> list[str]:

@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
+from captionlake.errors import CaptionlakeError
 from captionlake.lake.durable import replace_text
 from captionlake.lake.options import printable, table
 from captionlake.models.captions.key import canonical
@@ -127,6 +128,22 @@ class Results:
             versions=packages | {"python": platform.python_version()},
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """From the JSON that ``write`` wrote."""
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            return TypeAdapter(cls).validate_json(path.read_bytes())
+        except OSError as error:
+            raise CaptionlakeError(
+                f"{path} cannot be read ({error.strerror}): name what captionlake eval wrote"
+            ) from error
+        except ValidationError as error:
+            raise CaptionlakeError(
+                f"{path} holds no results of captionlake eval: name what it wrote with -o"
+            ) from error
 
     def data(self) -> dict[str, Any]:
         """As JSON has it."""

@@ -17,6 +17,7 @@ from transformers import StoppingCriteriaList, TextIteratorStreamer
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.pictures import PictureError, open_rgb
+from captionlake.models.memory import out_of_memory
 from captionlake.models.running.generation import GenerationConfig
 from captionlake.models.running.loading import Checkpoint
 from captionlake.models.running.transformers_engine import check_question, end_tokens, settings
@@ -134,20 +135,18 @@ class _Writing:
         return Answer(said.strip(), len(tokens), reason)
 
     def _generate(self, streamer: Any) -> None:
+        advice = (
+            f"there is no memory on {self._checkpoint.placement.device} for this conversation: start over (/reset), "
+            "or take --precision bf16"
+        )
         try:
-            with torch.inference_mode():
+            with out_of_memory(advice), torch.inference_mode():
                 self._output = self._checkpoint.model.generate(
                     **self._inputs,
                     generation_config=self._settings,
                     streamer=streamer,
                     stopping_criteria=StoppingCriteriaList([self._stopped]),
                 )
-        except torch.OutOfMemoryError as error:
-            self._error = CaptionlakeError(
-                f"there is no memory on {self._checkpoint.placement.device} for this conversation: start over (/reset), "
-                "or take --precision bf16"
-            )
-            self._error.__cause__ = error
         except BaseException as error:
             self._error = error
         finally:

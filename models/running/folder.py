@@ -3,8 +3,10 @@
 import json
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +16,16 @@ from captionlake.models.checkpoint import CheckpointRecord, read_record, weights
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _HUB_FILES = ["*.json", "*.jinja", "*.safetensors", "*.model", "*.txt"]  # nothing that is code, and nothing pickled
 _SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """As a safetensors header names it: ``size`` counts its numbers, ``end`` is the byte of its file behind it."""
+
+    name: str
+    dtype: str
+    size: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,11 @@ class CheckpointFolder:
     def is_llava(self) -> bool:
         """Whether it is LLaVA's architecture, which other programs know too."""
         return bool(self.config["model_type"] == "llava")
+
+    def tensors(self) -> Iterator[Tensor]:
+        """What the headers of the weights' files name. Reads no weight."""
+        for path in self.weights:
+            yield from _tensors(path)
 
     @cached_property
     def sha256(self) -> str:
@@ -125,17 +142,31 @@ def _weights(folder: Path) -> tuple[Path, ...]:
 
 
 def _problem(path: Path) -> str | None:
-    """What is wrong with a safetensors file: eight bytes of length, a header of JSON, and the tensors that it places."""
+    """What is wrong with a safetensors file."""
+    try:
+        expected = max((one.end for one in _tensors(path)), default=8)
+    except ValueError as error:
+        return str(error)
+    size = path.stat().st_size
+    return None if size == expected else f"{size:,} bytes instead of {expected:,}"
+
+
+def _tensors(path: Path) -> Iterator[Tensor]:
+    """Of a safetensors file: eight bytes of length, a header of JSON, and the tensors that it places. Raises ``ValueError`` with what
+    is wrong with it."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
         if 8 + length > size:
-            return f"{size:,} bytes, and its header alone is longer"
+            raise ValueError(f"{size:,} bytes, and its header alone is longer")
         try:
             header = json.loads(file.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError):
-            return "its header is no table of tensors"
-    expected = 8 + length + max(ends, default=0)
-    return None if size == expected else f"{size:,} bytes instead of {expected:,}"
+            found = [
+                Tensor(name, str(entry["dtype"]), prod(entry["shape"]), 8 + length + entry["data_offsets"][1])
+                for name, entry in header.items()
+                if name != "__metadata__"
+            ]
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            raise ValueError("its header is no table of tensors") from error
+    yield from found

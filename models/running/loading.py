@@ -124,14 +124,12 @@ def _model(folder: CheckpointFolder, placement: Placement) -> Any:
 @contextmanager
 def _errors(folder: CheckpointFolder, placement: Placement) -> Iterator[None]:
     """What goes wrong while weights are loaded, in one line."""
-    import torch
+    from captionlake.models.memory import out_of_memory
 
+    advice = "take --precision bf16, another --device, or a smaller model"
     try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise CaptionlakeError(
-            f"{folder.path} does not fit into the memory of {placement.device}: take --precision bf16, another --device, or a smaller model"
-        ) from error
+        with out_of_memory(f"{folder.path} does not fit into the memory of {placement.device}: {advice}"):
+            yield
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise CaptionlakeError(f"{folder.path} cannot be loaded ({_short(error)}): is it whole?") from error
 

@@ -5,7 +5,6 @@ B pictures of a batch, T tokens of the prompt with a picture's placeholders, N t
 
 import copy
 import hashlib
-import logging
 import threading
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -14,11 +13,10 @@ import torch
 from PIL import Image
 
 from captionlake.errors import CaptionlakeError
+from captionlake.models.memory import in_halves
 from captionlake.models.running.engine import Ready, Written
 from captionlake.models.running.generation import GenerationConfig
 from captionlake.models.running.loading import Checkpoint
-
-log = logging.getLogger(__name__)
 
 
 class TransformersEngine:
@@ -45,29 +43,11 @@ class TransformersEngine:
 
     def write(self, batch: Sequence[Ready]) -> list[Written]:
         """One batch; two halves of it where memory is short, and from then on."""
-        try:
-            return self._written(batch)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            reason = str(error)
-        except RuntimeError as error:
-            if "can't allocate memory" not in str(error):  # torch's words where the processor's memory is full
-                raise
-            reason = str(error)
-        log.debug("out of memory: %s", reason)
-        if len(batch) == 1:
-            raise CaptionlakeError(
-                f"there is no memory on {self._placement.device} for one picture at a time: lower --max-tokens, take --precision bf16, "
-                "or a smaller model"
-            )
-        self._free()
-        half = (len(batch) + 1) // 2
-        self.batch_size = min(self.batch_size, half)
-        log.warning("out of memory with %d pictures in a batch: going on with %d", len(batch), self.batch_size)
-        return [*self.write(batch[:half]), *self.write(batch[half:])]
-
-    def _free(self) -> None:
-        if self._placement.on_gpu:
-            torch.cuda.empty_cache()
+        advice = (
+            f"there is no memory on {self._placement.device} for one picture at a time: lower --max-tokens, take --precision bf16, "
+            "or a smaller model"
+        )
+        return in_halves(self, batch, self._written, things="pictures", advice=advice)
 
     @torch.inference_mode()
     def _written(self, batch: Sequence[Ready]) -> list[Written]:

@@ -1,46 +1,27 @@
 """``loss.png`` and ``loss.svg``: the loss and the learning rate over the steps."""
 
-import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from captionlake.errors import require
+from captionlake.lake.figures import render
 from captionlake.models.training.log_file import LogLine
 
 _BLUE, _ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito
 _WINDOW = 20  # of the lines, this part is one average
 
 
-def draw_loss(lines: Sequence[LogLine], title: str, folder: Path) -> None:
-    """Both files. Nothing where fewer than two lines are logged."""
-    if len(lines) < 2:
-        return
-    matplotlib: Any = require("matplotlib", extra="train")
-    agg: Any = require("matplotlib.backends.backend_agg", extra="train")
-    vector: Any = require("matplotlib.backends.backend_svg", extra="train")
+def loss_figures(lines: Sequence[LogLine], title: str) -> dict[str, bytes]:
+    """Both files by their names. None where fewer than two lines are logged."""
+    return render("loss", lambda: _draw(lines, title), extra="train") if len(lines) > 1 else {}
+
+
+def _draw(lines: Sequence[LogLine], title: str) -> Any:
     from matplotlib.figure import Figure
 
-    style = {
-        "svg.hashsalt": "captionlake",
-        "svg.fonttype": "path",
-        "font.family": "DejaVu Sans",
-        "text.parse_math": False,
-    }
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(8, 4.6), layout="constrained", dpi=130)
-        _draw(figure, lines, title)
-        png, svg = io.BytesIO(), io.BytesIO()
-        agg.FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
-        vector.FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
-    (folder / "loss.png").write_bytes(png.getvalue())
-    (folder / "loss.svg").write_bytes(svg.getvalue())
-
-
-def _draw(figure: Any, lines: Sequence[LogLine], title: str) -> None:
+    figure = Figure(figsize=(8, 4.6), layout="constrained", dpi=130)
     steps = np.array([line.step for line in lines])
     loss = np.array([line.loss for line in lines])
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -64,6 +45,7 @@ def _draw(figure: Any, lines: Sequence[LogLine], title: str) -> None:
         panel.tick_params(labelsize=9)
         panel.grid(axis="y", linewidth=0.4, alpha=0.5)
         panel.set_axisbelow(True)
+    return figure
 
 
 def smooth(values: npt.NDArray[np.float64], window: int) -> npt.NDArray[np.float64]:

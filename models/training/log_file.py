@@ -11,6 +11,8 @@ from typing import Any
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.durable import replace_text
 
+LOG = "log.csv"
+
 
 @dataclass(frozen=True, slots=True)
 class LogLine:

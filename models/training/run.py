@@ -25,16 +25,17 @@ from captionlake.models.data import ReleaseData, SkipLog
 from captionlake.models.data.release_dataset import ReleaseDataset
 from captionlake.models.lmm import Collator, Prepare
 from captionlake.models.lmm.templates import TEMPLATES, template_of
+from captionlake.models.memory import out_of_memory
 from captionlake.models.parts import parts_of
 from captionlake.models.training import states
 from captionlake.models.training.arguments import accumulation, all_steps, arguments, epoch_steps, placement_of
 from captionlake.models.training.job import TrainJob
-from captionlake.models.training.log_file import read_log
+from captionlake.models.training.log_file import LOG, read_log
 from captionlake.models.training.lora import add_lora
 from captionlake.models.training.order import RunOrder, grouped, shuffled
 from captionlake.models.training.saving import Keeping, save_result
 from captionlake.models.training.starting import start
-from captionlake.models.training.telling import LOG, Telling
+from captionlake.models.training.telling import Telling
 from captionlake.models.training.trainer import ReleaseTrainer
 from captionlake.placement import Placement
 
@@ -81,7 +82,7 @@ def train(job: TrainJob, *, restart: bool = False) -> TrainReport:
 
     transformers.logging.disable_progress_bar()  # of loading and saving; training has its own
     set_seed(job.train.seed)
-    with _out_of_memory(job, process.num_processes), _of_workers():
+    with out_of_memory(_advice(job, process.num_processes)), _of_workers():
         model, processor = start(job, data)
         if job.lora is not None:
             add_lora(model, job.lora)
@@ -223,18 +224,6 @@ def _halve_frozen(model: Any) -> None:
     for parameter in parts_of(model)["language"]:
         if not parameter.requires_grad:
             parameter.data = parameter.data.bfloat16()
-
-
-@contextmanager
-def _out_of_memory(job: TrainJob, processes: int) -> Iterator[None]:
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise CaptionlakeError(_advice(job, processes)) from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):  # as torch says it of a processor's memory
-            raise
-        raise CaptionlakeError(_advice(job, processes)) from error
 
 
 @contextmanager

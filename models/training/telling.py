@@ -11,10 +11,8 @@ from transformers import TrainerCallback
 
 from captionlake.errors import require
 from captionlake.lake.progress import progress
-from captionlake.models.training.curve import draw_loss
-from captionlake.models.training.log_file import LogFile, LogLine, read_log
-
-LOG = "log.csv"
+from captionlake.models.training.curve import loss_figures
+from captionlake.models.training.log_file import LOG, LogFile, LogLine, read_log
 
 
 class Telling(TrainerCallback):  # type: ignore[misc]
@@ -65,7 +63,8 @@ class Telling(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
-            draw_loss(read_log(self._folder / LOG), self._title, self._folder)
+            for name, content in loss_figures(read_log(self._folder / LOG), self._title).items():
+                (self._folder / name).write_bytes(content)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.close()

@@ -17,11 +17,12 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.models.checkpoint import RECORD, read_record, weights_sha256
 from captionlake.models.data import ReleaseData
+from captionlake.models.memory import out_of_memory
 from captionlake.models.parts import parts_of
 from captionlake.models.running.loading import Checkpoint
 from captionlake.models.training import Stage
 from captionlake.models.training.log_file import read_log
-from captionlake.models.training.run import _out_of_memory, train
+from captionlake.models.training.run import _advice, train
 from captionlake.models.training.starting import start
 from captionlake.train_recipe import load_train_recipe
 
@@ -239,8 +240,8 @@ def test_more_memory_than_there_is(recipe: Recipe) -> None:
     job = load_train_recipe(recipe(train={"gradient_checkpointing": False}), "captioner")
     with (
         pytest.raises(CaptionlakeError, match="out of memory: set gradient_checkpointing = true, or lower per_device"),
-        _out_of_memory(job, 1),
+        out_of_memory(_advice(job, 1)),
     ):
         torch.empty(1 << 50)
-    with pytest.raises(RuntimeError, match=r"shapes cannot"), _out_of_memory(job, 1):
+    with pytest.raises(RuntimeError, match=r"shapes cannot"), out_of_memory(_advice(job, 1)):
         torch.ones(2, 3) @ torch.ones(2, 3)
