@@ -54,7 +54,11 @@ def main() -> None:
         print(f"  all {len(took)} facts: {sum(took.values()):.1f} s", flush=True)
         started = time.perf_counter()
         ran = command("card", "made@1.0.0", "-o", str(Path(temporary) / "card"), "--json", "--lake", str(folder))
-        print(json.dumps({"rows": rows, "seconds": round(time.perf_counter() - started, 1), "memory_mb": round(ran.memory)}))
+        print(
+            json.dumps(
+                {"rows": rows, "seconds": round(time.perf_counter() - started, 1), "memory_mb": round(ran.memory)}
+            )
+        )
 
 
 if __name__ == "__main__":

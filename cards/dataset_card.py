@@ -3,7 +3,6 @@
 import json
 import shlex
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +14,10 @@ from captionlake.cards.exported import exported_files
 from captionlake.cards.facts import FACTS_FILE, Difference, Facts, check, collect
 from captionlake.cards.fields import field
 from captionlake.cards.figures import CAPTION_LENGTHS, SUNBURST, caption_lengths, sunburst
-from captionlake.cards.markdown import Safe, code, excerpt, fenced, file_size, link, markdown, one_line, plural, table
+from captionlake.cards.markdown import Safe, one_line
 from captionlake.cards.metadata import LICENCE_FILE, card_data, check_front_matter, features, licence, pretty_name
 from captionlake.cards.recipe_text import RecipeText, quota_rows
+from captionlake.cards.templating import render
 from captionlake.errors import CaptionlakeError, require
 from captionlake.lake import Lake
 from captionlake.lake.catalog import quote
@@ -59,7 +59,7 @@ def write_card(lake: Lake, label: str, folder: Path, *, export: Path | None = No
     content = {
         **figures,
         FACTS_FILE: facts.to_json().encode(),
-        LICENCE_FILE: render("licences.md.jinja", facts, recipe).encode(),
+        LICENCE_FILE: render("licences.md.jinja", **_context(facts, recipe)).encode(),
         CROISSANT_FILE: croissant(facts),
         output.README: readme(facts).encode(),
     }
@@ -105,27 +105,7 @@ def readme(facts: Facts) -> str:
     recipe = RecipeText.parse(facts["recipe"].only["recipe"])
     head = card_data(facts, recipe).to_yaml(line_break="\n")
     template = "conversations_card.md.jinja" if facts.conversational else "dataset_card.md.jinja"
-    return f"---\n{head}\n---\n\n{render(template, facts, recipe)}"
-
-
-def render(template: str, facts: Facts, recipe: RecipeText) -> str:
-    """A template with the facts filled in; every value passes ``markdown`` unless it is ``Safe``."""
-    jinja2: Any = require("jinja2", extra="cards")
-    environment = jinja2.Environment(
-        autoescape=False,  # Markdown is not HTML: finalize escapes for both
-        finalize=markdown,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        loader=jinja2.FunctionLoader(_template),
-    )
-    text: str = environment.get_template(template).render(**_context(facts, recipe))
-    return text
-
-
-def _template(name: str) -> str:
-    return files("captionlake.cards").joinpath("templates", *name.split("/")).read_text(encoding="utf-8")
+    return f"---\n{head}\n---\n\n{render(template, **_context(facts, recipe))}"
 
 
 def _context(facts: Facts, recipe: RecipeText) -> dict[str, Any]:
@@ -148,13 +128,6 @@ def _context(facts: Facts, recipe: RecipeText) -> dict[str, Any]:
         ],
         "fact": lambda name: Safe(f"<sub>facts.json#{name}</sub>"),
         "rows": _rows(facts),
-        "plural": plural,
-        "table": table,
-        "code": code,
-        "fenced": fenced,
-        "link": link,
-        "excerpt": excerpt,
-        "size": file_size,
         "json": lambda text: Safe(json.dumps(text)),
         "sql": lambda text: Safe(quote(text)),
         **({} if facts.conversational else _of_pictures(facts, recipe)),

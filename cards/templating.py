@@ -19,20 +19,24 @@ _TOOLS = {
 
 
 def render(template: str, **context: Any) -> str:
-    """``template``: a file of ``cards/templates``. Raises where it names what ``context`` lacks."""
-    text: str = _template(template).render(_TOOLS | context)
+    """``template``: a file of ``cards/templates``, which may include others. Raises where it names what ``context`` lacks."""
+    text: str = _environment().get_template(template).render(_TOOLS | context)
     return text
 
 
 @cache
-def _template(name: str) -> Any:
+def _environment() -> Any:
     jinja2: Any = require("jinja2", extra="cards")
-    environment = jinja2.Environment(
+    return jinja2.Environment(
         autoescape=False,  # Markdown is not HTML: finalize escapes for both
         finalize=markdown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        loader=jinja2.FunctionLoader(_source),
     )
-    return environment.from_string(files("captionlake.cards").joinpath("templates", name).read_text(encoding="utf-8"))
+
+
+def _source(name: str) -> str:
+    return files("captionlake.cards").joinpath("templates", *name.split("/")).read_text(encoding="utf-8")

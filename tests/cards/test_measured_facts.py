@@ -72,8 +72,8 @@ def path(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
         lake.commit(lambda connection: [connection.execute(one) for one in sql])
         same = "'small', '1.1.0', \"position\""
         later = [
-            f"INSERT INTO release_items SELECT {same}, source, source_key, image_id, NULL, split, if(\"position\" = 0, 'other', row_sha256) FROM release_items "
-            "WHERE version = '1.0.0' AND source_key <> '2'",
+            f"INSERT INTO release_items SELECT {same}, source, source_key, image_id, NULL, split, "
+            "if(\"position\" = 0, 'other', row_sha256) FROM release_items WHERE version = '1.0.0' AND source_key <> '2'",
             f"INSERT INTO release_captions SELECT {same}, ordinal, if(\"position\" = 0, 'coco:2:0', caption_id), role "
             "FROM release_captions WHERE version = '1.0.0' AND \"position\" <> 1",
             "INSERT INTO releases SELECT name, '1.1.0', kind, $snapshot, recipe, recipe_sha256, 'other', 2, 'small@1.0.0', state, "
