@@ -6,6 +6,7 @@ from typing import Any
 from captionlake.cards.publishing.hub import Hub
 
 _WORK = "captionlake/"
+_MOVE = f"{_WORK}squash-"  # then the tag that is to stand there
 
 
 @dataclass(slots=True)
@@ -40,14 +41,21 @@ def erase(hub: Hub, home: str, tag: str) -> Erased:
     Other branches of ours go. A tag that names removed rows in its own content still does: it is to be published again.
     """
     branches, tags = hub.refs()
-    erased = Erased(before=branches[home])
-    hub.of_repo("squashing", hub.api.super_squash_history, branch=home)
+    erased = Erased(before=tags.get(tag, branches[home]))
+    for branch, commit in branches.items():  # a move of a tag that was killed between its two calls
+        if (other := branch.removeprefix(_MOVE)) != branch and other not in tags:
+            hub.of_repo("tagging", hub.api.create_tag, tag=other, revision=commit, exist_ok=True)
+            tags[other] = commit
+    for branch in dict.fromkeys((home, "main")):
+        hub.of_repo("squashing", hub.api.super_squash_history, branch=branch)
+        erased.rewritten.append(branch)
     erased.after = hub.head(home)
-    erased.rewritten.append(home)
     for other, commit in tags.items():
         if other == tag or len(hub.of_repo("reading", hub.api.list_repo_commits, revision=commit)) == 1:
             continue
-        work = f"{_WORK}squash-{other}"
+        work = f"{_MOVE}{other}"
+        if work in branches:
+            hub.of_repo("removing a branch of", hub.api.delete_branch, branch=work)
         hub.of_repo("branching", hub.api.create_branch, branch=work, revision=commit, exist_ok=True)
         hub.of_repo("squashing", hub.api.super_squash_history, branch=work)
         squashed = hub.head(work)

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from captionlake.cards.publishing.plan import LocalFile
 from captionlake.errors import CaptionlakeError
@@ -98,9 +99,9 @@ def _layout_problems(file: LocalFile) -> list[str]:
     metadata = pq.read_metadata(file.source)
     groups = [metadata.row_group(n) for n in range(metadata.num_row_groups)]
     found = []
-    if largest := max((group.total_byte_size for group in groups), default=0):
-        if largest > LARGEST_ROW_GROUP:
-            found.append(f"{file.path} has a row group of {largest:,} bytes: the Hub's viewer reads up to 300 MB")
+    largest = max((group.total_byte_size for group in groups), default=0)
+    if largest > LARGEST_ROW_GROUP:
+        found.append(f"{file.path} has a row group of {largest:,} bytes: the Hub's viewer reads up to 300 MB")
     if any(not group.column(0).has_offset_index for group in groups):
         found.append(f"{file.path} has no page index: export it again with this captionlake")
     return found
@@ -142,7 +143,7 @@ def licence_problems(lake: Lake, files: list[LocalFile]) -> list[str]:
     return found
 
 
-def _set(values: list[str]):  # type: ignore[no-untyped-def]
+def _set(values: list[str]) -> Any:
     import pyarrow as pa
 
     return pa.array(values, pa.string())

@@ -64,7 +64,7 @@ def publish_release(lake: Lake, label: str, repo_id: str, options: PublishOption
         refuse(there.problems)
     if there.tagged == mark:
         if not options.dry_run and not options.erase_history:
-            _note(lake, hub, mark, there.tags[tag], tag, options)
+            _note(lake, hub, mark, there.tags[tag], options)
         if not options.erase_history or options.dry_run:
             return Published("already published", hub.url, tag, there.tags[tag])
     with staging.held(lake, label):
@@ -75,7 +75,7 @@ def publish_release(lake: Lake, label: str, repo_id: str, options: PublishOption
         done, erased = deliver(hub, files, mark, there, options)
         if not options.dry_run:
             before = there.tags.get(tag)
-            done.detail = _note(lake, hub, mark, str(done.revision), tag, options, done, before, erased)
+            done.detail = _note(lake, hub, mark, str(done.revision), options, done, before, erased)
             done.remains = _remaining(lake, hub, repo_id, label, before, erased)
             staged.discard()
     return done
@@ -244,13 +244,13 @@ def _note(
     hub: Hub,
     mark: dict[str, Any],
     revision: str,
-    tag: str,
     options: PublishOptions,
     done: Published | None = None,
     before: str | None = None,
     erased: Erased | None = None,
 ) -> dict[str, Any]:
     """The row of ``publications``, once a revision; also of a publish that died between the tag and the row."""
+    tag = f"v{mark['version']}"
     detail = {
         "endpoint": hub.endpoint,
         "tag": tag,
