@@ -249,7 +249,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def api(self, repo: Repo, key: str, verb: str | None, rest: str, data: bytes) -> None:
         """Below /api/datasets/OWNER/NAME."""
-        asked = json.loads(data) if data and self.headers.get("content-type", "").endswith("json") else {}
+        asked = json.loads(data) if data and self.headers.get("content-type", "") == "application/json" else {}
         if verb in (None, "revision"):
             return self.info(repo, key, rest or "main")
         if verb == "settings":
@@ -409,7 +409,7 @@ class Handler(BaseHTTPRequestHandler):
         if file.lfs is None:
             return self.send_file(file.data, headers | {"ETag": f'"{file.oid}"'})
         linked = {"X-Linked-ETag": f'"{file.lfs}"', "X-Linked-Size": str(file.size)}
-        return self.answer(302, b"", headers | linked | {"Location": f"{self.hub.url}/cdn/{file.lfs}"})
+        return self.answer(302, b"", headers | linked | {"Location": f"{self.hub.url.replace('127.0.0.1', 'localhost')}/cdn/{file.lfs}"})
 
     def send_file(self, data: bytes, headers: dict[str, str]) -> None:
         """Whole, or a range of it."""
