@@ -30,7 +30,9 @@ def model_files(checkpoint: Path, tag: str) -> Iterator[tuple[list[LocalFile], d
         folder = Path(name)
         _write_card(checkpoint, folder)
         listed = [file for path in own for file in _one(path)] + local_files(folder)
-        digest = hashlib.sha256("".join(f"{f.path}\0{f.sha256}\n" for f in sorted(listed, key=lambda f: f.path)).encode())
+        digest = hashlib.sha256(
+            "".join(f"{f.path}\0{f.sha256}\n" for f in sorted(listed, key=lambda f: f.path)).encode()
+        )
         mark = {
             "format": 1,
             "kind": "model",

@@ -15,7 +15,9 @@ from captionlake.lake.options import emit, json_option, lake_of, printable
 @click.argument("repo_id", metavar="OWNER/NAME")
 @click.option("--dry-run", is_flag=True, help="Check everything and say what would travel; create and send nothing.")
 @click.option("--private/--public", default=None, help="Who sees the repository; left as it is where not given.")
-@click.option("--gated", type=click.Choice(["auto", "manual"]), help="Readers ask first; approved by itself or by hand.")
+@click.option(
+    "--gated", type=click.Choice(["auto", "manual"]), help="Readers ask first; approved by itself or by hand."
+)
 @click.option("--tag", default=None, help="Of a model: the version's tag, such as v1.0.0.")
 @click.option(
     "--erase-history", is_flag=True, help="After a takedown: rewrite history, so that old files cannot be read there."

@@ -121,10 +121,14 @@ def look(hub: Hub, tag: str, mark: dict[str, Any], options: PublishOptions) -> T
         return there
     role = me.get("auth", {}).get("accessToken", {}).get("role")
     if role == "read":
-        there.problems.append("the token may only read: make one that may write and set HF_TOKEN, or run  hf auth login")
+        there.problems.append(
+            "the token may only read: make one that may write and set HF_TOKEN, or run  hf auth login"
+        )
     owner = hub.repo_id.split("/")[0]
     if owner.lower() not in {str(x.get("name")).lower() for x in (me, *me.get("orgs", []))}:
-        there.problems.append(f"the token is not {owner}'s, nor of a member of {owner}: use another, or another OWNER/NAME")
+        there.problems.append(
+            f"the token is not {owner}'s, nor of a member of {owner}: use another, or another OWNER/NAME"
+        )
     there.exists = hub.exists()
     if not there.exists:
         return there

@@ -102,6 +102,4 @@ def _check_footer(hub: Hub, revision: str, file: LocalFile) -> None:
     with system.open(f"{hub.repo_type}s/{hub.repo_id}@{revision}/{file.path}".replace("models/", ""), "rb") as remote:
         there = pq.read_metadata(remote)
     if not there.equals(pq.read_metadata(file.source)):
-        raise CaptionlakeError(
-            f"the footer of {file.path} in {hub.repo_id} is another one: run the same command again"
-        )
+        raise CaptionlakeError(f"the footer of {file.path} in {hub.repo_id} is another one: run the same command again")

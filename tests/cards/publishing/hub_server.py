@@ -217,9 +217,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(200 if json.loads(data)["oid"] in self.hub.objects else 404)
         if path == "/api/validate-yaml":
             return self.answer(200, {"warnings": [], "errors": []})
-        if self.command in ("POST", "PUT", "DELETE") and "paths-info" not in path:
-            if self.user is None or self.user[1] != "write":
-                return self.error(401 if self.user is None else 403, "you have no right to write here")
+        writes = self.command in ("POST", "PUT", "DELETE") and "paths-info" not in path
+        if writes and (self.user is None or self.user[1] != "write"):
+            return self.error(401 if self.user is None else 403, "you have no right to write here")
         if path == "/api/repos/create":
             return self.create(json.loads(data))
         for pattern, function in (
@@ -286,7 +286,10 @@ class Handler(BaseHTTPRequestHandler):
             return self.error(404, f"Invalid rev id: {revision}", "RevisionNotFound")
         if verb == "commits":
             authors = [{"user": "someone"}]
-            rows = [{"id": c.id, "title": c.title, "message": "", "authors": authors, "date": _STAMP} for c in repo.log(rest)]
+            rows = [
+                {"id": c.id, "title": c.title, "message": "", "authors": authors, "date": _STAMP}
+                for c in repo.log(rest)
+            ]
             return self.answer(200, rows)
         if verb == "tree":
             return self.tree(commit, path)
@@ -315,7 +318,14 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(
             200,
             {"_id": "1", "id": name, "sha": commit.id, "private": repo.private, "gated": repo.gated, "disabled": False}
-            | {"siblings": siblings, "tags": [], "downloads": 0, "likes": 0, "lastModified": _STAMP, "createdAt": _STAMP},
+            | {
+                "siblings": siblings,
+                "tags": [],
+                "downloads": 0,
+                "likes": 0,
+                "lastModified": _STAMP,
+                "createdAt": _STAMP,
+            },
         )
 
     def branch(self, repo: Repo, name: str, asked: dict[str, Any]) -> None:
@@ -409,7 +419,11 @@ class Handler(BaseHTTPRequestHandler):
         if file.lfs is None:
             return self.send_file(file.data, headers | {"ETag": f'"{file.oid}"'})
         linked = {"X-Linked-ETag": f'"{file.lfs}"', "X-Linked-Size": str(file.size)}
-        return self.answer(302, b"", headers | linked | {"Location": f"{self.hub.url.replace('127.0.0.1', 'localhost')}/cdn/{file.lfs}"})
+        return self.answer(
+            302,
+            b"",
+            headers | linked | {"Location": f"{self.hub.url.replace('127.0.0.1', 'localhost')}/cdn/{file.lfs}"},
+        )
 
     def send_file(self, data: bytes, headers: dict[str, str]) -> None:
         """Whole, or a range of it."""
