@@ -85,6 +85,10 @@ def publish(hub: HubServer, lake: Path, *more: str, token: str | None = "hf_writ
     return json.loads(done.stdout)
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="the export writes a withheld picture as a struct of nulls, which datasets refuses to decode: it must be null",
+)
 def test_dry_run_creates_nothing_then_publishes_once_and_loads_back(hub: HubServer, lake: Path) -> None:
     planned = publish(hub, lake, "--dry-run")
     assert planned["state"] == "dry run" and not hub.repos
