@@ -1,6 +1,7 @@
-"""The files of a model that go up: weights, configuration, tokenizer and card. Never what a training resumes from."""
+"""The files of a model that go up: weights, configuration, tokenizer, record and card. Never what a training resumes from."""
 
 import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,61 +10,55 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from captionlake.cards.publishing.plan import LocalFile, local_files
+from captionlake.cards.publishing.plan import LocalFile, hashed, local_files
 from captionlake.cards.publishing.staging import MARK
 from captionlake.errors import CaptionlakeError
+from captionlake.lake import Lake
+from captionlake.models.running.folder import CheckpointFolder
 
-_SUFFIXES = frozenset({".safetensors", ".json", ".model", ".txt", ".jinja", ".md"})
-_NEVER = frozenset({"trainer_state.json", "README.md", MARK})
+_CARD = "captionlake.cards.model_card"
+_SUFFIXES = frozenset({".json", ".model", ".txt", ".jinja"})  # beside the weights; no code, and nothing pickled
+_RESUMES = ("optimizer", "scheduler", "trainer_state", "rng_state", "training_args", ".")
 
 
 @contextmanager
-def model_files(checkpoint: Path, tag: str) -> Iterator[tuple[list[LocalFile], dict[str, Any]]]:
-    """(files, mark) of a checkpoint's folder with its card, for the time of a ``with``."""
-    checkpoint = checkpoint.expanduser().absolute()
-    if not (checkpoint / "config.json").is_file() or not list(checkpoint.glob("*.safetensors")):
-        raise CaptionlakeError(
-            f"{checkpoint} holds no config.json and *.safetensors: name a checkpoint's folder, or NAME@VERSION"
-        )
-    own = [path for path in checkpoint.iterdir() if path.is_file() and _goes(path)]
+def model_files(checkpoint: Path, tag: str, lake: Lake | None = None) -> Iterator[tuple[list[LocalFile], dict[str, Any]]]:
+    """(files, mark) of a checkpoint's folder with its card, for the time of a ``with``. The card is no part of the content's hash."""
+    if not checkpoint.expanduser().is_dir():
+        raise CaptionlakeError(f"no such folder: {checkpoint}: name a checkpoint's folder, or a release as NAME@VERSION")
+    found = CheckpointFolder.find(checkpoint)
+    beside = [path for path in found.path.iterdir() if path.is_file() and _goes(path)]
+    own = [hashed(path.name, path) for path in sorted({*found.weights, *beside})]
+    mark = {
+        "format": 1,
+        "kind": "model",
+        "name": found.name,
+        "version": tag.removeprefix("v"),
+        "content_sha256": hashlib.sha256("".join(f"{f.path}\0{f.sha256}\n" for f in own).encode()).hexdigest(),
+    }
     with tempfile.TemporaryDirectory(prefix="captionlake-card-") as name:
         folder = Path(name)
-        _write_card(checkpoint, folder)
-        listed = [file for path in own for file in _one(path)] + local_files(folder)
-        digest = hashlib.sha256(
-            "".join(f"{f.path}\0{f.sha256}\n" for f in sorted(listed, key=lambda f: f.path)).encode()
-        )
-        mark = {
-            "format": 1,
-            "kind": "model",
-            "name": checkpoint.name,
-            "version": tag.removeprefix("v"),
-            "content_sha256": digest.hexdigest(),
-        }
-        import json
-
-        (folder / MARK).write_text(json.dumps(mark, indent=1) + "\n", encoding="utf-8")
-        yield listed + [file for file in local_files(folder) if file.path == MARK], mark
+        _write_card(found.path, folder, lake)
+        (folder / MARK).write_text(json.dumps(mark, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        made = local_files(folder)
+        names = {file.path for file in made}
+        yield [file for file in own if file.path not in names] + made, mark
 
 
 def _goes(path: Path) -> bool:
-    return path.suffix in _SUFFIXES and path.name not in _NEVER and not path.name.startswith(("optimizer", "."))
+    return path.suffix in _SUFFIXES and path.name != MARK and not path.name.startswith(_RESUMES)
 
 
-def _one(path: Path) -> list[LocalFile]:
-    from captionlake.cards.publishing.plan import hashed
-
-    return [hashed(path.name, path)]
-
-
-def _write_card(checkpoint: Path, folder: Path) -> None:
+def _write_card(checkpoint: Path, folder: Path, lake: Lake | None) -> None:
     try:
-        write: Any = import_module("captionlake.cards.model_card").write_model_card
-    except ModuleNotFoundError:
+        write: Any = import_module(_CARD).write_model_card
+    except ModuleNotFoundError as error:
+        if error.name != _CARD:
+            raise
         if not (checkpoint / "README.md").is_file():
             raise CaptionlakeError(
                 f"{checkpoint} has no README.md: write the model's card there, and publish it again"
             ) from None
         shutil.copy(checkpoint / "README.md", folder / "README.md")
         return
-    write(checkpoint, folder)
+    write(checkpoint, folder, lake=lake)

@@ -29,7 +29,8 @@ def publish(what: str, repo_id: str, lake: str | None, as_json: bool, tag: str |
 
     The token is HF_TOKEN's, or the one that  hf auth login  keeps.
     """
-    from captionlake.cards.publishing.publish import PublishOptions, publish_checkpoint, publish_release
+    from captionlake.cards.publishing.config import PublishOptions
+    from captionlake.cards.publishing.publish import publish_checkpoint, publish_release
     from captionlake.lake import Lake
 
     options = PublishOptions(**given)
@@ -38,8 +39,11 @@ def publish(what: str, repo_id: str, lake: str | None, as_json: bool, tag: str |
             done = publish_release(opened, what, repo_id, options)
     elif tag is None:
         raise CaptionlakeError("a model needs its version's tag: add --tag v1.0.0")
-    else:
+    elif lake is None:
         done = publish_checkpoint(Path(what), repo_id, tag, options)
+    else:
+        with Lake.open(lake_of(lake)) as opened:
+            done = publish_checkpoint(Path(what), repo_id, tag, options, opened)
     lines = [f"{done.state}: {done.url} {done.tag}" + (f", commit {done.revision[:12]}" if done.revision else "")]
     if done.state != "already published":
         lines.append(f"{len(done.files):,} files, {done.bytes_sent:,} bytes differ; {done.same:,} are the same there")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from captionlake.cards.publishing.hub import Hub
+from captionlake.errors import CaptionlakeError
 
 _WORK = "captionlake/"
 _MOVE = f"{_WORK}squash-"  # then the tag that is to stand there
@@ -29,7 +30,12 @@ class Erased:
         for commit in {*branches.values(), *tags.values()}:
             named |= {file.sha256 for file in hub.tree(commit).values() if file.sha256 is not None}
         stored = hub.of_repo("listing large files of", lambda *a, **k: list(hub.api.list_lfs_files(*a, **k)))
-        gone = [file for file in stored if file.oid not in named]
+        gone = [file for file in stored if not named & {file.oid, file.file_oid}]
+        if named and len(gone) == len(stored):
+            raise CaptionlakeError(
+                f"the Hub lists none of the large files of {hub.repo_id} by its hash, so none was deleted: "
+                "delete those that were taken down on the repository's page, under Settings, Storage usage"
+            )
         if gone:
             hub.of_repo("deleting large files of", hub.api.permanently_delete_lfs_files, gone, rewrite_history=True)
         self.objects = [{"sha256": file.oid, "bytes": file.size, "file": file.filename} for file in gone]

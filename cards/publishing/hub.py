@@ -1,6 +1,7 @@
 """One repository of the Hub, through huggingface_hub: its calls repeated where that may help, its errors told in one line."""
 
 import re
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from captionlake.errors import CaptionlakeError, require
 T = TypeVar("T")
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _ATTEMPTS = 5
-_LONGEST_WAIT = 300.0  # seconds
+FIRST_WAIT, _LONGEST_WAIT = 1.0, 300.0  # seconds
 
 
 class HubError(CaptionlakeError):
@@ -48,6 +49,8 @@ class Hub:
         self.token: str | None = hub.get_token()
         self.api = hub.HfApi(token=self.token or False)
         self.endpoint: str = self.api.endpoint
+        if not sys.stderr.isatty():
+            hub.utils.disable_progress_bars()
 
     @property
     def url(self) -> str:
@@ -89,9 +92,9 @@ class Hub:
                 f"{what} {self.repo_id}: no whole answer from {self.endpoint} ({self._clean(type(error).__name__)}): "
                 "check the connection and run the same command again"
             )
-        if isinstance(error, RuntimeError) and "uploading" in str(error).lower():
-            cause = error.__cause__
-            return self._told(what, cause) if isinstance(cause, Exception) else None
+        if isinstance(error, RuntimeError):  # "Error while uploading", or of the library behind large files
+            told = self._told(what, error.__cause__) if isinstance(error.__cause__, Exception) else None
+            return told or HubError(f"{what} {self.repo_id}: {self._clean(str(error))}: run the same command again")
         return None
 
     def _clean(self, text: str) -> str:
@@ -129,21 +132,30 @@ class Hub:
             if isinstance(e, RepoFile)
         }
 
+    def is_private(self) -> bool:
+        """Whether the repository is."""
+        return bool(self.of_repo("reading", self.api.repo_info).private)
+
     def read(self, path: str, revision: str) -> bytes:
         """The bytes of a small file, downloaded anew."""
-        import tempfile
-        from pathlib import Path
+        return self.call(f"downloading {path} of", self._read, path, revision)
 
-        with tempfile.TemporaryDirectory(prefix="captionlake-") as folder:
-            found = self.of_repo(
-                f"downloading {path} of", self.api.hf_hub_download, path, revision=revision, local_dir=folder
-            )
-            return Path(found).read_bytes()
+    def _read(self, path: str, revision: str) -> bytes:
+        # Not hf_hub_download: where the server fails, it says that a file is not on this disk.
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+        url = hf_hub_url(
+            self.repo_id, path, repo_type=self.repo_type, revision=revision, endpoint=self.endpoint
+        )
+        answer = get_session().get(url, headers=build_hf_headers(token=self.token or False))
+        hf_raise_for_status(answer)
+        return bytes(answer.content)
 
 
 def pause(error: HubError, attempt: int) -> float:
     """Seconds until the next attempt: the server's, else 1, 2, 4, …"""
-    return min(error.wait if error.wait is not None else 2.0 ** (attempt - 1), _LONGEST_WAIT)
+    return min(error.wait if error.wait is not None else FIRST_WAIT * 2 ** (attempt - 1), _LONGEST_WAIT)
 
 
 def _seconds(header: str | None) -> float | None:

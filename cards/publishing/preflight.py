@@ -1,26 +1,21 @@
 """What would go wrong, found before anything is sent: names, limits of the Hub, licences, hashes. All problems at once."""
 
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from captionlake.cards.publishing.config import repo_problem
 from captionlake.cards.publishing.plan import LocalFile
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.releases.release import Release
+from captionlake.lake.releases.semver import WANTED, is_version
 
 # The Hub's own recommendations for repositories, docs/hub/storage-limits and docs/hub/datasets-viewer.
 MOST_FILES = 100_000
 MOST_IN_FOLDER = 10_000
 LARGEST_FILE = 50 * 10**9
 LARGEST_ROW_GROUP = 300 * 2**20  # bytes uncompressed; past it the viewer gives up
-
-# https://semver.org, the regular expression suggested there
-_SEMVER = re.compile(
-    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?"
-)
-
 
 class PublishProblems(CaptionlakeError):
     """Several problems; ``lines`` has one a line."""
@@ -38,33 +33,10 @@ def refuse(problems: list[str]) -> None:
 
 def name_problems(repo_id: str, version: str) -> list[str]:
     """Of the repository's id and the version."""
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-
-    found = []
-    try:
-        validate_repo_id(repo_id)
-        if "/" not in repo_id:
-            raise HFValidationError("no owner")
-    except HFValidationError:
-        found.append(
-            f"{repo_id!r} is no repository's id: write OWNER/NAME of letters, digits, '-', '_' and '.', 96 at most"
-        )
-    if not is_semver(version):
-        found.append(f"version {version!r} is not of the form 1.0.0 (https://semver.org): release it under one that is")
+    found = [problem] if (problem := repo_problem(repo_id)) else []
+    if not is_version(version):
+        found.append(f"version {version!r} is not {WANTED}: release it under one that is")
     return found
-
-
-def is_semver(version: str) -> bool:
-    """Whether a version is MAJOR.MINOR.PATCH, with a pre-release or a build where wanted."""
-    return _SEMVER.fullmatch(version) is not None
-
-
-def release_order(version: str) -> tuple[int, int, int, int]:
-    """A key that orders versions; one with a pre-release comes before the one without."""
-    match = _SEMVER.fullmatch(version)
-    if match is None:
-        return (-1, 0, 0, 0)
-    return (int(match[1]), int(match[2]), int(match[3]), int(match[4] is None))
 
 
 def release_problems(lake: Lake, release: Release) -> list[str]:

@@ -18,17 +18,14 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.lake.cache import cache_folder
 from captionlake.lake.durable import sync_folder
+from captionlake.lake.releases.redacted import redacted_rows
 from captionlake.lake.releases.release import Release
 
-MARK = "captionlake.json"  # in a repository: that captionlake wrote it, and which version stands there
+MARK = "captionlake-publication.json"  # in a repository: that captionlake published it, and which version stands there
 
 
 def release_mark(lake: Lake, release: Release) -> dict[str, Any]:
-    """What stands in ``captionlake.json`` of a published release; it tells a release from the same one with rows taken down."""
-    redacted = lake.value(
-        "SELECT count(*) FROM release_items WHERE name = ? AND version = ? AND image_id IS NULL AND conversation_id IS NULL",
-        [release.name, release.version],
-    )
+    """What stands in its ``MARK``; it tells a release from the same one with rows taken down."""
     return {
         "format": 1,
         "kind": "dataset",
@@ -36,7 +33,7 @@ def release_mark(lake: Lake, release: Release) -> dict[str, Any]:
         "version": release.version,
         "content_sha256": release.content_sha256,
         "n_items": release.n_items,
-        "redacted": int(redacted or 0),
+        "redacted": len(redacted_rows(lake, release)),
     }
 
 
@@ -49,6 +46,19 @@ class Staging:
     def discard(self) -> None:
         """Remove it; after it is published."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def clear(lake: Lake) -> None:
+    """Remove what earlier publishes laid ready, unless one is going on."""
+    root = cache_folder(lake.path) / "publish"
+    if not root.is_dir():
+        return
+    try:
+        with FileLock(root / "publish.lock", timeout=0):
+            for folder in (path for path in root.iterdir() if path.is_dir()):
+                shutil.rmtree(folder, ignore_errors=True)
+    except Timeout:
+        return
 
 
 @contextmanager
@@ -83,7 +93,7 @@ def stage(lake: Lake, release: Release) -> Staging:
     draft = root / f"{key}.part"
     try:
         draft.mkdir()
-        export_release(lake, release.label, "parquet", draft / "export")
+        export_release(lake, release.label, "parquet", draft / "export", note=False)
         write_card(lake, release.label, draft / "export")
         (draft / "export" / MARK).write_text(text, encoding="utf-8")
         (draft / "export").rename(folder)

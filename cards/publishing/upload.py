@@ -10,6 +10,7 @@ from typing import Any
 
 from captionlake.cards.publishing.hub import Hub, HubError, pause
 from captionlake.cards.publishing.plan import LocalFile, Plan, difference
+from captionlake.cards.publishing.staging import MARK
 from captionlake.errors import CaptionlakeError
 
 _AT_ONCE = 50  # files of one upload or commit on the work branch
@@ -76,17 +77,22 @@ def commit(
     raise AssertionError("unreachable")
 
 
-def verify(hub: Hub, revision: str, files: list[LocalFile]) -> None:
-    """Read a revision back: every file's size and hash as listed, the small ones' bytes, and the footer of a Parquet file."""
+def verify_listing(hub: Hub, revision: str, files: list[LocalFile]) -> None:
+    """Every file's size and hash as the Hub lists them."""
     plan = difference(files, hub.tree(revision))
     if not plan.empty:
         wrong = [file.path for file in plan.new] + plan.gone
         raise CaptionlakeError(
             f"{hub.repo_id} at {revision} is not what was sent, first {wrong[0]} of {len(wrong)} files: "
-            "main is as it was; run the same command again"
+            "run the same command again"
         )
+
+
+def verify(hub: Hub, revision: str, files: list[LocalFile]) -> None:
+    """Read a revision back: the listing, the small files' bytes, and the footer of a Parquet file."""
+    verify_listing(hub, revision, files)
     named = {file.path: file for file in files}
-    for path in ("README.md", "captionlake.json", "facts.json", "config.json"):
+    for path in ("README.md", MARK, "facts.json", "config.json"):
         if path in named and hashlib.sha256(hub.read(path, revision)).hexdigest() != named[path].sha256:
             raise CaptionlakeError(f"{path} of {hub.repo_id} reads back with other bytes: run the same command again")
     parquet = min((file for file in files if file.path.endswith(".parquet")), key=lambda f: f.size, default=None)

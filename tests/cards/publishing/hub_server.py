@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import re
+import sys
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -66,6 +67,12 @@ class Repo:
         name = self.branches.get(revision) or self.tags.get(revision) or revision
         return self.commits.get(name)
 
+    def files(self, revision: str) -> dict[str, File]:
+        """By path."""
+        found = self.find(revision)
+        assert found is not None, revision
+        return found.tree
+
     def log(self, revision: str) -> list[Commit]:
         """Newest first."""
         found, commit = [], self.find(revision)
@@ -95,6 +102,17 @@ class Fault:
     cut: int | None = None
 
 
+class Quiet(ThreadingHTTPServer):
+    """Its clients are killed: that is nothing to report."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report the others."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class HubServer:
     """``with HubServer() as hub``: at ``hub.url``."""
 
@@ -106,9 +124,14 @@ class HubServer:
         self.requests: list[str] = []
         self.before: list[tuple[str, Any]] = []  # (match, function) called once before a request that matches
         self.lock = threading.RLock()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"hub": self}))
-        self.server.daemon_threads = True
+        self.server = Quiet(("127.0.0.1", 0), type("Handler", (Handler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def reset(self) -> None:
+        """Forget everything."""
+        with self.lock:
+            self.repos, self.objects, self.faults, self.requests, self.before = {}, {}, [], [], []
+            self.tokens = {"hf_writertoken0": ("someone", "write"), "hf_readertoken0": ("someone", "read")}
 
     def __enter__(self) -> "HubServer":
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
