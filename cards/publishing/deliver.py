@@ -98,7 +98,7 @@ def _prepare(hub: Hub, there: Standing, options: PublishOptions) -> None:
 def remove_branch(hub: Hub, branch: str) -> None:
     """Remove one of our branches, where it is there."""
     if branch in hub.refs()[0]:
-        hub.of_repo("removing a branch of", hub.api.delete_branch, branch=branch)
+        hub.drop("removing a branch of", hub.api.delete_branch, branch=branch)
 
 
 def set_tag(hub: Hub, tag: str, revision: str) -> None:
@@ -107,5 +107,5 @@ def set_tag(hub: Hub, tag: str, revision: str) -> None:
     if tags.get(tag) == revision:
         return
     if tag in tags:
-        hub.of_repo("moving a tag of", hub.api.delete_tag, tag=tag)
+        hub.drop("moving a tag of", hub.api.delete_tag, tag=tag)
     hub.of_repo("tagging", hub.api.create_tag, tag=tag, revision=revision, exist_ok=True)

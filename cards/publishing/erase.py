@@ -61,14 +61,14 @@ def erase(hub: Hub, home: str, tag: str) -> Erased:
             continue
         work = f"{_MOVE}{other}"
         if work in branches:
-            hub.of_repo("removing a branch of", hub.api.delete_branch, branch=work)
+            hub.drop("removing a branch of", hub.api.delete_branch, branch=work)
         hub.of_repo("branching", hub.api.create_branch, branch=work, revision=commit, exist_ok=True)
         hub.of_repo("squashing", hub.api.super_squash_history, branch=work)
         squashed = hub.head(work)
-        hub.of_repo("moving a tag of", hub.api.delete_tag, tag=other)
+        hub.drop("moving a tag of", hub.api.delete_tag, tag=other)
         hub.of_repo("tagging", hub.api.create_tag, tag=other, revision=squashed, exist_ok=True)
         erased.rewritten.append(other)
     for branch in hub.refs()[0]:
         if branch.startswith(_WORK) and branch != home:
-            hub.of_repo("removing a branch of", hub.api.delete_branch, branch=branch)
+            hub.drop("removing a branch of", hub.api.delete_branch, branch=branch)
     return erased

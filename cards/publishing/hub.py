@@ -102,6 +102,14 @@ class Hub:
         text = text.replace(self.token, "…") if self.token else text
         return re.sub(r"hf_[A-Za-z0-9]{8,}", "…", text)
 
+    def drop(self, what: str, function: Callable[..., object], **named: str) -> None:
+        """Remove a branch or a tag; one that is gone is what was wanted, by an attempt whose answer was lost or by others."""
+        try:
+            self.of_repo(what, function, **named)
+        except HubError as error:
+            if error.status != 404:
+                raise
+
     # Reading
 
     def exists(self) -> bool:

@@ -122,7 +122,7 @@ class HubServer:
         self.tokens = {"hf_writertoken0": ("someone", "write"), "hf_readertoken0": ("someone", "read")}
         self.faults: list[Fault] = []
         self.requests: list[str] = []
-        self.before: list[tuple[str, Any]] = []  # (match, function) called once before a request that matches
+        self.before: list[tuple[str, Any]] = []  # (match, function) called once before a request that matches; not carried out where True
         self.lock = threading.RLock()
         self.server = Quiet(("127.0.0.1", 0), type("Handler", (Handler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
@@ -198,7 +198,9 @@ class Handler(BaseHTTPRequestHandler):
             hub.requests.append(line)
             for entry in [entry for entry in hub.before if re.search(entry[0], line)]:
                 hub.before.remove(entry)
-                entry[1]()
+                if entry[1]():
+                    self.close_connection = True
+                    return
             self.fault = self._fault(line)
             if self.fault is not None and self.fault.status and self.fault.cut is None:
                 self.close_connection = True
