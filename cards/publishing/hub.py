@@ -76,8 +76,10 @@ class Hub:
         return self.call(what, function, self.repo_id, *args, repo_type=self.repo_type, **options)
 
     def _told(self, what: str, error: Exception) -> HubError | None:
-        from huggingface_hub.errors import HfHubHTTPError
+        from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
+        if isinstance(error, OfflineModeIsEnabled):
+            raise CaptionlakeError(f"{what} {self.repo_id}: HF_HUB_OFFLINE is set: unset it and run this again") from None
         if isinstance(error, HfHubHTTPError):
             status = error.response.status_code
             said = getattr(error, "server_message", None) or str(error)

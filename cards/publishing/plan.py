@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captionlake.cards.publishing.hub import RemoteFile
+from captionlake.lake.progress import progress
 
 KEPT = frozenset({".gitattributes"})  # the Hub's own; says what goes into large file storage
 
@@ -49,7 +50,12 @@ class Plan:
 def local_files(folder: Path) -> list[LocalFile]:
     """Every file under ``folder``, hashed, in order of path."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [hashed(path.relative_to(folder).as_posix(), path) for path in paths]
+    found = []
+    with progress("hash files", len(paths)) as advance:
+        for path in paths:
+            found.append(hashed(path.relative_to(folder).as_posix(), path))
+            advance(1)
+    return found
 
 
 def hashed(name: str, path: Path) -> LocalFile:

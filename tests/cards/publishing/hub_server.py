@@ -456,7 +456,7 @@ class Handler(BaseHTTPRequestHandler):
         match = re.match(r"bytes=(\d*)-(\d*)$", self.headers.get("range") or "")
         if match is None:
             return self.answer(200, data, headers)
-        first = int(match[1]) if match[1] else len(data) - int(match[2])
+        first = int(match[1]) if match[1] else max(0, len(data) - int(match[2]))
         last = min(int(match[2]) if match[1] and match[2] else len(data) - 1, len(data) - 1)
         part = {"Content-Range": f"bytes {first}-{last}/{len(data)}"}
         return self.answer(206, data[first : last + 1], headers | part)
