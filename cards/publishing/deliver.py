@@ -57,16 +57,18 @@ def deliver(
     head = there.head or hub.head("main")
     aside = _is_later(there.mark, version)
     message = f"{mark['name']} {version}"
+    filled = head
     if aside or not plan.empty:
         if branch not in there.branches:
             hub.of_repo("branching", hub.api.create_branch, branch=branch, revision=head, exist_ok=True)
         upload(hub, branch, files, message)
-        verify(hub, hub.head(branch), files)
+        filled = hub.head(branch)
+        verify(hub, filled, files)
     unchanged()
     if aside:
-        home, revision = branch, hub.head(branch)
+        home, revision = branch, filled
     else:
-        home, revision = "main", bring(hub, "main", files, head, message)
+        home, revision = "main", bring(hub, "main", files, head, message, filled)
         verify_listing(hub, revision, files)
     erased = None
     if options.erase_history and there.exists:

@@ -6,7 +6,6 @@ parent: the Hub refuses it (412) where somebody else has pushed meanwhile.
 
 import hashlib
 import time
-from typing import Any
 
 from captionlake.cards.publishing.hub import Hub, HubError, pause
 from captionlake.cards.publishing.plan import LocalFile, Plan, difference
@@ -28,22 +27,33 @@ def upload(hub: Hub, branch: str, files: list[LocalFile], message: str) -> Plan:
     return whole
 
 
-def bring(hub: Hub, branch: str, files: list[LocalFile], parent: str, message: str) -> str:
-    """Bring a branch that stands at ``parent`` to ``files`` in one commit. Returns its head."""
+def bring(hub: Hub, branch: str, files: list[LocalFile], parent: str, message: str, source: str) -> str:
+    """Bring a branch that stands at ``parent`` to ``files``, which commit ``source`` has, in one commit. Returns its head."""
     plan = difference(files, hub.tree(parent))
     if plan.empty:
         return parent
-    return commit(hub, branch, plan.new, plan.gone, message, parent=parent)
+    return commit(hub, branch, plan.new, plan.gone, message, parent=parent, source=source)
 
 
 def commit(
-    hub: Hub, branch: str, new: list[LocalFile], gone: list[str], message: str, *, parent: str | None = None
+    hub: Hub,
+    branch: str,
+    new: list[LocalFile],
+    gone: list[str],
+    message: str,
+    *,
+    parent: str | None = None,
+    source: str | None = None,
 ) -> str:
-    """One commit, repeated until it is known to be there. ``parent``: the only head it may stand on. Returns the new head."""
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+    """One commit, repeated until it is known to be there. Returns the new head.
 
-    additions = [CommitOperationAdd(file.path, str(file.source)) for file in new]
-    operations: list[Any] = [*additions, *(CommitOperationDelete(path, is_folder=False) for path in gone)]
+    ``parent``: the only head it may stand on. ``source``: a commit that has the files; nothing is read here or sent again.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
+
+    additions = [] if source else [CommitOperationAdd(file.path, str(file.source)) for file in new]
+    copies = [CommitOperationCopy(file.path, file.path, src_revision=source) for file in new] if source else []
+    removals = [CommitOperationDelete(path, is_folder=False) for path in gone]
     for attempt in range(1, _ATTEMPTS + 1):
         head = hub.head(branch)
         there = hub.tree(head)
@@ -63,7 +73,7 @@ def commit(
             made = hub.of_repo(
                 "committing to",
                 hub.api.create_commit,
-                [operation for operation in operations if operation.path_in_repo in there or operation in additions],
+                [*additions, *copies, *(one for one in removals if one.path_in_repo in there)],
                 commit_message=message,
                 revision=branch,
                 parent_commit=head,

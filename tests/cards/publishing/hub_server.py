@@ -421,7 +421,8 @@ class Handler(BaseHTTPRequestHandler):
             elif entry["key"] == "lfsFile":
                 if value["oid"] not in self.hub.objects:
                     return self.error(400, "the large file is not there")
-                tree[value["path"]] = File(b"", value["oid"], value["size"])
+                size = value.get("size", len(self.hub.objects[value["oid"]]))  # none of one that is copied
+                tree[value["path"]] = File(b"", value["oid"], size)
                 repo.lfs[value["oid"]] = value["path"]
             elif tree.pop(value["path"], None) is None:
                 return self.error(404, "A file with this name doesn't exist", "EntryNotFound")
