@@ -146,7 +146,11 @@ def test_the_whole_example_is_read(folder: Path) -> None:
     assert recipe.card is not None and (recipe.card.title, recipe.card.language) == ("A data set", "en")
     assert recipe.card_folder() == folder.parent / "cards/sharegpt4v"
     assert recipe.publish is not None
-    assert (recipe.publish.repo_id, recipe.publish.private, recipe.publish.gated) == ("someone/sharegpt4v", True, "auto")
+    assert (recipe.publish.repo_id, recipe.publish.private, recipe.publish.gated) == (
+        "someone/sharegpt4v",
+        True,
+        "auto",
+    )
 
 
 def test_what_is_wrong_with_the_benchmarks_is_told_at_its_line(folder: Path) -> None:

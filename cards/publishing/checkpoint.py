@@ -22,10 +22,14 @@ _RESUMES = ("optimizer", "scheduler", "trainer_state", "rng_state", "training_ar
 
 
 @contextmanager
-def model_files(checkpoint: Path, tag: str, lake: Lake | None = None) -> Iterator[tuple[list[LocalFile], dict[str, Any]]]:
+def model_files(
+    checkpoint: Path, tag: str, lake: Lake | None = None
+) -> Iterator[tuple[list[LocalFile], dict[str, Any]]]:
     """(files, mark) of a checkpoint's folder with its card, for the time of a ``with``. The card is no part of the content's hash."""
     if not checkpoint.expanduser().is_dir():
-        raise CaptionlakeError(f"no such folder: {checkpoint}: name a checkpoint's folder, or a release as NAME@VERSION")
+        raise CaptionlakeError(
+            f"no such folder: {checkpoint}: name a checkpoint's folder, or a release as NAME@VERSION"
+        )
     found = CheckpointFolder.find(checkpoint)
     beside = [path for path in found.path.iterdir() if path.is_file() and _goes(path)]
     own = [hashed(path.name, path) for path in sorted({*found.weights, *beside})]

@@ -79,7 +79,9 @@ class Hub:
         from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
         if isinstance(error, OfflineModeIsEnabled):
-            raise CaptionlakeError(f"{what} {self.repo_id}: HF_HUB_OFFLINE is set: unset it and run this again") from None
+            raise CaptionlakeError(
+                f"{what} {self.repo_id}: HF_HUB_OFFLINE is set: unset it and run this again"
+            ) from None
         if isinstance(error, HfHubHTTPError):
             status = error.response.status_code
             said = getattr(error, "server_message", None) or str(error)
@@ -155,9 +157,7 @@ class Hub:
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
-        url = hf_hub_url(
-            self.repo_id, path, repo_type=self.repo_type, revision=revision, endpoint=self.endpoint
-        )
+        url = hf_hub_url(self.repo_id, path, repo_type=self.repo_type, revision=revision, endpoint=self.endpoint)
         answer = get_session().get(url, headers=build_hf_headers(token=self.token or False))
         hf_raise_for_status(answer)
         return bytes(answer.content)

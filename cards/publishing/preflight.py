@@ -17,6 +17,7 @@ MOST_IN_FOLDER = 10_000
 LARGEST_FILE = 50 * 10**9
 LARGEST_ROW_GROUP = 300 * 2**20  # bytes uncompressed; past it the viewer gives up
 
+
 class PublishProblems(CaptionlakeError):
     """Several problems; ``lines`` has one a line."""
 

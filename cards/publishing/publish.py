@@ -120,9 +120,14 @@ def _remaining(lake: Lake, hub: Hub, mark: dict[str, Any]) -> list[str]:
     """What of removed rows can still be read there, a line each with what to do."""
     said, label = [], f"{mark['name']}@{mark['version']}"
     rows = [row for row in publications(lake) if row["repo_id"] == hub.repo_id]
-    newest = {f"{row['name']}@{row['version']}": row for row in rows}
-    own = [row["detail"] for row in rows if row["name"] == mark["name"] and row["version"] == mark["version"]]
-    if any(detail.get("redacted", 0) < mark["redacted"] for detail in own) and not own[-1].get("history_erased"):
+    labels = [f"{row['name']}@{row['version']}" for row in rows]
+    newest = dict(zip(labels, rows, strict=True))
+    redacted = [
+        row["detail"].get("redacted", 0) if one == label else None for one, row in zip(labels, rows, strict=True)
+    ]
+    held = any(count is not None and count < mark["redacted"] for count in redacted)
+    since = redacted.index(mark["redacted"]) if mark["redacted"] in redacted else len(rows)
+    if held and not any(row["detail"].get("history_erased") for row in rows[since:]):
         said.append(
             f"the history of {hub.repo_id} still holds rows that were taken down: "
             f"captionlake publish {label} {hub.repo_id} --erase-history"

@@ -82,9 +82,7 @@ def look(hub: Hub, tag: str, mark: dict[str, Any]) -> Standing:
 
 def same_content(mark: dict[str, Any], other: dict[str, Any] | None) -> bool:
     """Whether two marks are of one version with one content, and the same rows taken down."""
-    return other is not None and all(
-        mark.get(key, 0) == other.get(key, 0) for key in (*_IDENTITY, "redacted")
-    )
+    return other is not None and all(mark.get(key, 0) == other.get(key, 0) for key in (*_IDENTITY, "redacted"))
 
 
 def replaces(mark: dict[str, Any], tagged: dict[str, Any] | None) -> bool:

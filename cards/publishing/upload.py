@@ -115,7 +115,8 @@ def _check_footer(hub: Hub, revision: str, file: LocalFile) -> None:
     from huggingface_hub import HfFileSystem
 
     system = HfFileSystem(endpoint=hub.endpoint, token=hub.token, skip_instance_cache=True, use_listings_cache=False)
-    with system.open(f"{hub.repo_type}s/{hub.repo_id}@{revision}/{file.path}".replace("models/", ""), "rb") as remote:
+    kind = "datasets/" if hub.repo_type == "dataset" else ""
+    with system.open(f"{kind}{hub.repo_id}@{revision}/{file.path}", "rb") as remote:
         there = pq.read_metadata(remote)
     if not there.equals(pq.read_metadata(file.source)):
         raise CaptionlakeError(f"the footer of {file.path} in {hub.repo_id} is another one: run the same command again")

@@ -122,7 +122,9 @@ class HubServer:
         self.tokens = {"hf_writertoken0": ("someone", "write"), "hf_readertoken0": ("someone", "read")}
         self.faults: list[Fault] = []
         self.requests: list[str] = []
-        self.before: list[tuple[str, Any]] = []  # (match, function) called once before a request that matches; not carried out where True
+        self.before: list[
+            tuple[str, Any]
+        ] = []  # (match, function) called once before a request that matches; not carried out where True
         self.lock = threading.RLock()
         self.server = Quiet(("127.0.0.1", 0), type("Handler", (Handler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"

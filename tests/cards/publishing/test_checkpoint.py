@@ -1,7 +1,6 @@
 """A model is published with its weights, its tokenizer, its record and its card, and loads from there. Its weights are random."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -50,7 +49,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     write_record(folder, record)
     (folder / "steps" / "checkpoint-1").mkdir(parents=True)
-    for name in ("steps/checkpoint-1/model.safetensors", "optimizer.safetensors", "trainer_state.json", "scheduler.json"):
+    for name in (
+        "steps/checkpoint-1/model.safetensors",
+        "optimizer.safetensors",
+        "trainer_state.json",
+        "scheduler.json",
+    ):
         (folder / name).write_bytes(b"{}")
     (folder / "training_args.bin").write_bytes(b"pickled")
     (folder / "notes.py").write_text("print()")

@@ -65,9 +65,7 @@ def test_two_versions_and_a_takedown(hub: HubServer, client: Client, two: Path, 
     done = publish(client, two, "1.0.0")  # an older version than main's: its tag alone moves
     assert done["state"] == "published" and repo.tags["v1.0.0"] == done["revision"] != first["v1.0.0"]
     assert repo.branches == {"main": first["v1.1.0"]}
-    remains = [
-        f"captionlake publish small@{version} {REPO} --erase-history" for version in ("1.0.0", "1.1.0")
-    ]
+    remains = [f"captionlake publish small@{version} {REPO} --erase-history" for version in ("1.0.0", "1.1.0")]
     assert [line.split(": ", 1)[1] for line in done["remains"]] == remains
     again = publish(client, two, "1.0.0")
     assert again["state"] == "already published" and again["remains"] == done["remains"]
@@ -79,13 +77,17 @@ def test_two_versions_and_a_takedown(hub: HubServer, client: Client, two: Path, 
     before = repo.tags["v1.1.0"]
     done = publish(client, two, "1.1.0", "--erase-history")
     assert done["remains"] == [] and repo.branches == {"main": done["revision"]} and repo.tags.keys() == first.keys()
-    assert not set(first.values()) & repo.commits.keys() and all(commit.parent is None for commit in repo.commits.values())
+    assert not set(first.values()) & repo.commits.keys() and all(
+        commit.parent is None for commit in repo.commits.values()
+    )
     assert not any(gone in data for data in everything(hub))
     large = {file.lfs for tag in repo.tags for file in repo.files(tag).values() if file.lfs}
     assert large == hub.objects.keys(), "each one that is left is in a tag, and the other way round"
 
     with Lake.open(two) as opened:
         detail = publications(opened, "small", "1.1.0")[-1]["detail"]
-    assert detail == done["detail"] and detail["redacted"] == 1 and detail["history_erased"] and detail["private"] is False
+    assert (
+        detail == done["detail"] and detail["redacted"] == 1 and detail["history_erased"] and detail["private"] is False
+    )
     assert detail["erased"]["before"] == before and detail["erased"]["after"] == done["revision"]
     assert "data/train-00000-of-00001.parquet" in {one["file"] for one in detail["erased"]["objects"]}

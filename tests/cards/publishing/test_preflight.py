@@ -35,10 +35,14 @@ def test_bytes_and_urls_that_may_not_be_passed_on_are_found(sealed_lake: Path, e
         table = pq.read_table(exported / "data/train-00000-of-00001.parquet").drop_columns("image")
         none = pa.nulls(len(table), pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
         leak = table.append_column("image", none)
-        leak = leak.set_column(leak.schema.get_field_index("url"), "url", pa.array(["http://example.org/x"] * len(leak)))
+        leak = leak.set_column(
+            leak.schema.get_field_index("url"), "url", pa.array(["http://example.org/x"] * len(leak))
+        )
         leak = leak.set_column(leak.schema.get_field_index("source"), "source", pa.array(["unheard of"] * len(leak)))
         pq.write_table(leak, tmp_path / "leak.parquet")
-        assert preflight.licence_problems(lake, local_files(tmp_path)) == ["leak.parquet holds URLs whose source allows none"]
+        assert preflight.licence_problems(lake, local_files(tmp_path)) == [
+            "leak.parquet holds URLs whose source allows none"
+        ]
 
 
 def test_layouts_that_the_hub_does_not_like_are_found_together(
@@ -51,7 +55,13 @@ def test_layouts_that_the_hub_does_not_like_are_found_together(
     monkeypatch.setattr(preflight, "MOST_IN_FOLDER", 0)
     monkeypatch.setattr(preflight, "MOST_FILES", 1)
     found = " ".join(preflight.file_problems(local_files(tmp_path)))
-    for part in ("a repository holds fewer", "files in .", "the Hub takes 50 GB", "has a row group of", "has no page index"):
+    for part in (
+        "a repository holds fewer",
+        "files in .",
+        "the Hub takes 50 GB",
+        "has a row group of",
+        "has no page index",
+    ):
         assert part in found
 
 

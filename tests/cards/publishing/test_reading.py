@@ -69,10 +69,17 @@ print(json.dumps(rows))
 def test_every_reader_finds_the_rows_of_the_lake(
     hub: HubServer, client: Client, ready_lake: Path, pictures: dict[str, bytes]
 ) -> None:
-    assert client.run("publish", "small@1.0.0", "someone/small", "--lake", ready_lake, "--json").json["state"] == "published"
+    assert (
+        client.run("publish", "small@1.0.0", "someone/small", "--lake", ready_lake, "--json").json["state"]
+        == "published"
+    )
     with Lake.open(ready_lake) as lake:
         rows = [[*row[:4], row[4] or []] for row in lake.rows(ROWS)]
-        held = dict(lake.rows("SELECT source_key, image_id FROM release_items JOIN sources USING (source) WHERE redistribute = 'bytes'"))
+        held = dict(
+            lake.rows(
+                "SELECT source_key, image_id FROM release_items JOIN sources USING (source) WHERE redistribute = 'bytes'"
+            )
+        )
     assert len(rows) == 7 and len(held) == 5
     found = client.run(code=DATASETS).json
     assert sorted(found["rows"]) == rows and found["held"] == held
@@ -80,7 +87,9 @@ def test_every_reader_finds_the_rows_of_the_lake(
     assert sorted(client.run(code=POLARS).json) == rows
 
 
-@pytest.mark.xfail(strict=True, reason="the export writes a withheld picture as a struct of nulls: datasets decodes a null alone")
+@pytest.mark.xfail(
+    strict=True, reason="the export writes a withheld picture as a struct of nulls: datasets decodes a null alone"
+)
 def test_datasets_decodes_the_pictures(hub: HubServer, client: Client, ready_lake: Path) -> None:
     client.run("publish", "small@1.0.0", "someone/small", "--lake", ready_lake, "--json")
     for source, right in client.run(code=DECODED).json:
