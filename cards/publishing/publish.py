@@ -119,7 +119,8 @@ def _note(
 def _remaining(lake: Lake, hub: Hub, mark: dict[str, Any]) -> list[str]:
     """What of removed rows can still be read there, a line each with what to do."""
     said, label = [], f"{mark['name']}@{mark['version']}"
-    rows = [row for row in publications(lake) if row["repo_id"] == hub.repo_id]
+    here = (hub.repo_id, hub.endpoint)
+    rows = [row for row in publications(lake) if (row["repo_id"], row["detail"].get("endpoint")) == here]
     labels = [f"{row['name']}@{row['version']}" for row in rows]
     newest = dict(zip(labels, rows, strict=True))
     redacted = [
@@ -139,7 +140,8 @@ def _remaining(lake: Lake, hub: Hub, mark: dict[str, Any]) -> list[str]:
         try:
             now = staging.release_mark(lake, find_release(lake, other))["redacted"]
         except CaptionlakeError:  # the release was deleted with --force
-            said.append(f"{row['detail']['tag']} is of a release that this lake no longer has: look at it yourself")
+            if mark["redacted"]:
+                said.append(f"{row['detail']['tag']} is of a release that this lake no longer has: look at it yourself")
             continue
         if now > row["detail"].get("redacted", 0):
             said.append(
