@@ -17,12 +17,10 @@ def repo_problem(repo_id: str) -> str | None:
     """What is wrong with the id of a repository, by huggingface_hub's own rule."""
     from captionlake.errors import require
 
-    require("huggingface_hub", extra="cards")
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-
+    hub = require("huggingface_hub", extra="cards")
     try:
-        validate_repo_id(repo_id)
-    except HFValidationError:
+        hub.utils.validate_repo_id(repo_id)
+    except hub.errors.HFValidationError:
         pass
     else:
         if "/" in repo_id:

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, TypeVar
 
 from captionlake.errors import CaptionlakeError, require
@@ -118,7 +119,7 @@ class Hub:
 
     def exists(self) -> bool:
         """Whether the repository is there, for this token."""
-        return self.call("looking up", self.api.repo_exists, self.repo_id, repo_type=self.repo_type)
+        return bool(self.call("looking up", self.api.repo_exists, self.repo_id, repo_type=self.repo_type))
 
     def refs(self) -> tuple[dict[str, str], dict[str, str]]:
         """(branches, tags): commit by name. A tag's commit is that of its content, also where the tag is annotated."""
@@ -155,11 +156,11 @@ class Hub:
     def _read(self, path: str, revision: str) -> bytes:
         # Not hf_hub_download: where the server fails, it says that a file is not on this disk.
         from huggingface_hub import hf_hub_url
-        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
+        utils: Any = import_module("huggingface_hub.utils")  # which says of no name that it exports it
         url = hf_hub_url(self.repo_id, path, repo_type=self.repo_type, revision=revision, endpoint=self.endpoint)
-        answer = get_session().get(url, headers=build_hf_headers(token=self.token or False))
-        hf_raise_for_status(answer)
+        answer = utils.get_session().get(url, headers=utils.build_hf_headers(token=self.token or False))
+        utils.hf_raise_for_status(answer)
         return bytes(answer.content)
 
 

@@ -35,9 +35,9 @@ def publish_release(lake: Lake, label: str, repo_id: str, options: PublishOption
     if not there.problems and same_content(mark, there.tagged):
         done = Published("already published", hub.url, tag, there.tags[tag])
         if options.erase_history and not options.dry_run:
-            erased = rewrite_standing(hub, mark, there)
-            done.revision = erased.after
-            done.detail = _note(lake, hub, mark, done, there.tags[tag], erased)
+            rewritten = rewrite_standing(hub, mark, there)
+            done.revision = rewritten.after
+            done.detail = _note(lake, hub, mark, done, there.tags[tag], rewritten)
         elif not options.dry_run:
             _settle(lake, hub, mark, there.branches, done)
         done.remains = [] if options.dry_run else _remaining(lake, hub, mark)

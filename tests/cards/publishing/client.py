@@ -121,7 +121,12 @@ class Client:
     def run(self, *arguments: object, token: str | None = WRITER, code: str = "") -> Ended:
         """A command, or Python ``code`` that finds the arguments in ``arguments``. No token is ever printed."""
         out, err = self.folder / "out", self.folder / "err"
-        told = {"arguments": [str(a) for a in arguments], "code": code, "out": str(out), "err": str(err)}
+        told: dict[str, Any] = {
+            "arguments": [str(a) for a in arguments],
+            "code": code,
+            "out": str(out),
+            "err": str(err),
+        }
         told["env"] = {"HF_TOKEN": token} if token else {}
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(json.dumps(told) + "\n")
