@@ -12,6 +12,7 @@ import click
 
 from captionlake import caption_command, eval_command, recipe_commands
 from captionlake.cards import commands as cards
+from captionlake.cards.publishing import commands as publishing
 from captionlake.convert_command import convert
 from captionlake.curation import commands as curation
 from captionlake.errors import CaptionlakeError
@@ -38,6 +39,7 @@ for command in [
     *lake.commands,
     *curation.commands,
     *cards.commands,
+    *publishing.commands,
     *models.commands,
     *recipe_commands.commands,
     *caption_command.commands,

@@ -39,6 +39,7 @@ class Step(StrEnum):
     RELEASE = "release"
     ANALYZE = "analyze"
     CARD = "card"
+    PUBLISH = "publish"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,13 @@ class StepReport:
 
 @dataclass(slots=True)
 class RunReport:
-    """All steps that ran, and where the card is."""
+    """All steps that ran, where the card is, and where the release was published."""
 
     lake: Path
     steps: list[StepReport] = field(default_factory=list)
     release: str | None = None
     card: Path | None = None
+    url: str | None = None
 
 
 def run(
@@ -72,6 +74,8 @@ def run(
     _check_until(recipe, until)
     if recipe.analyze is not None:
         _check_analysis(recipe)
+    if recipe.publish is not None and until in (None, Step.PUBLISH):
+        _check_publish(recipe)
     if not Lake.exists(recipe.lake):
         try:
             Lake.init(recipe.lake).close()
@@ -103,6 +107,7 @@ def _check_until(recipe: Recipe, until: Step | None) -> None:
         Step.RELEASE: recipe.release is not None,
         Step.ANALYZE: recipe.release is not None and recipe.analyze is not None,
         Step.CARD: recipe.release is not None and recipe.card is not None,
+        Step.PUBLISH: recipe.release is not None and recipe.publish is not None,
     }
     if until is not None and not has[until]:
         known = ", ".join(step for step in Step if has[step])
@@ -116,6 +121,16 @@ def _check_analysis(recipe: Recipe) -> None:
 
     find_package()
     check_output(recipe.figure().parent)
+
+
+def _check_publish(recipe: Recipe) -> None:
+    """Before any work, which may take days: whether the token may write there."""
+    from captionlake.cards.publishing.hub import Hub
+    from captionlake.cards.publishing.preflight import refuse
+    from captionlake.cards.publishing.standing import may_write
+
+    assert recipe.publish is not None
+    refuse(may_write(Hub(recipe.publish.repo_id, "dataset")))
 
 
 def _goes_on(step: Step, recipe: Recipe, report: RunReport) -> bool:
@@ -161,6 +176,8 @@ class Run:
                 yield self._analyze()
             if recipe.card is not None:
                 yield self._card()
+            if recipe.publish is not None:
+                yield self._publish()
 
     def _embed(self) -> tuple[Step, str, dict[str, Any]]:
         from captionlake.curation.embedding import embed
@@ -275,6 +292,18 @@ class Run:
         self.report.card = folder / "README.md"
         return Step.CARD, f"{written.facts} facts, each with its query", {"card": str(self.report.card)}
 
+    def _publish(self) -> tuple[Step, str, dict[str, Any]]:
+        from captionlake.cards.publishing.config import PublishOptions
+        from captionlake.cards.publishing.publish import publish_release
+
+        config = self.recipe.publish
+        assert self.report.release is not None and config is not None
+        options = PublishOptions(private=config.private, gated=config.gated)
+        done = publish_release(self.lake, self.report.release, config.repo_id, options)
+        self.report.url = done.url
+        said = f"{done.state}: {done.url} {done.tag}" + (f"; {len(done.files):,} files differed" if done.files else "")
+        return Step.PUBLISH, said, {"revision": done.revision, "bytes_sent": done.bytes_sent, "remains": done.remains}
+
 
 def _with_split(lake: Lake, selection: "Selection", splits: dict[str, float]) -> pa.Table:
     from captionlake.lake.releases.splits import split_sql
@@ -314,7 +343,7 @@ def create_release(recipe: Recipe) -> RunReport:
         raise CaptionlakeError(f"{recipe.path} has no [release]: add one with a name and a version")
     with Lake.open(recipe.lake) as lake:
         job = chooser(lake, recipe)
-        job.recipe = replace(recipe, ingest=[], embed=None, decontaminate=None)
+        job.recipe = replace(recipe, ingest=[], embed=None, decontaminate=None, publish=None)
         for step, said, counts in job.steps():
             job.report.steps.append(StepReport(step, said, counts, 0.0))
         return job.report

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from captionlake.cards.card_config import CardConfig, card_folder
+from captionlake.cards.publishing.config import PublishConfig
 from captionlake.curation.analysis.figure_config import FigureConfig
 from captionlake.curation.decontamination_config import DecontaminateConfig
 from captionlake.curation.flags.config import FlagConfig
@@ -37,8 +38,8 @@ _TABLES: dict[str, Any] = {
     "release": ReleaseConfig,
     "analyze": FigureConfig,
     "card": CardConfig,
+    "publish": PublishConfig,
 }
-_NOT_YET = {"publish": "publishing to the Hub"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +58,7 @@ class Recipe:
     release: ReleaseConfig | None
     analyze: FigureConfig | None
     card: CardConfig | None
+    publish: PublishConfig | None
 
     def card_folder(self) -> Path:
         """The folder of the card: the one named, or one beside the lake."""
@@ -85,7 +87,6 @@ def load_recipe(path: Path) -> Recipe:
     check = Check(parse(path, toml), places(toml), _TABLES)
     check_numbers(check)
     if not check.problems():  # a number that no message can hold ends it here
-        _not_yet(check)
         check.keys()
         found = check.values()
         _check_tables(check)
@@ -118,13 +119,6 @@ def stored_recipe(label: str, text: str, lake: Path, folder: Path) -> Recipe:
             "use the version of captionlake that made it"
         )
     return _recipe(path, text, found)
-
-
-def _not_yet(check: Check) -> None:
-    for name, what in _NOT_YET.items():
-        if name in check.data:
-            check.add((name,), f"[{name}]: {what} is not in this version, take the table out")
-            del check.data[name]
 
 
 def _check_ingest(check: Check, folder: Path) -> None:
@@ -199,9 +193,9 @@ def _check_tables(check: Check) -> None:
     select = data["select"] if isinstance(data.get("select"), dict) else {}
     if "duplicate_threshold" in select and "embed" not in data:
         check.add(("select", "duplicate_threshold"), "`duplicate_threshold` in [select] needs embeddings: add [embed]")
-    for table in ("analyze", "card"):
+    for table, does in {"analyze": "describes", "card": "describes", "publish": "publishes"}.items():
         if table in data and "release" not in data:
-            check.add((table,), f"[{table}] describes a release: add [release] with name and version")
+            check.add((table,), f"[{table}] {does} a release: add [release] with name and version")
     _check_sql(check, select)
 
 
@@ -288,6 +282,7 @@ def _recipe(path: Path, text: str, found: dict[str, Any]) -> Recipe:
         release=found.get("release"),
         analyze=analyze,
         card=card,
+        publish=found.get("publish"),
     )
 
 

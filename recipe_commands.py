@@ -14,7 +14,7 @@ from captionlake.lake.releases.commands import release
 if TYPE_CHECKING:
     from captionlake.pipeline import RunReport, StepReport
 
-STEPS = ("ingest", "embed", "dedupe", "decontaminate", "select", "caption", "release", "analyze", "card")
+STEPS = ("ingest", "embed", "dedupe", "decontaminate", "select", "caption", "release", "analyze", "card", "publish")
 _RECIPE = click.argument("recipe", type=click.Path(path_type=Path, dir_okay=False))
 
 
@@ -23,7 +23,7 @@ _RECIPE = click.argument("recipe", type=click.Path(path_type=Path, dir_okay=Fals
 @click.option("--until", type=click.Choice(STEPS), help="Stop after this step.")
 @json_option
 def run(recipe: Path, until: str | None, as_json: bool) -> None:
-    """Work a RECIPE off: ingest, embed, dedupe, decontaminate, select, caption, release, card.
+    """Work a RECIPE off: ingest, embed, dedupe, decontaminate, select, caption, release, card, publish.
 
     Run it again after an interruption: each step does only what is missing.
     """
@@ -119,7 +119,7 @@ def _data(report: "RunReport") -> dict[str, Any]:
 
 
 def _text(report: "RunReport") -> str:
-    """The table of steps, and where the card is."""
+    """The table of steps, and where card and release are."""
     rows: list[list[object]] = [[step.step.value, step.said, f"{step.seconds:.1f} s"] for step in report.steps]
     rows.append(["total", "", f"{sum(step.seconds for step in report.steps):.1f} s"])
     parts = [table(["step", "what it did", "time"], rows), f"lake: {report.lake}"]
@@ -127,6 +127,8 @@ def _text(report: "RunReport") -> str:
         parts.append(f"release: {report.release}")
     if report.card is not None:
         parts.append(f"card: {report.card}")
+    if report.url is not None:
+        parts.append(f"published: {report.url}")
     return "\n".join(parts)
 
 

@@ -13,7 +13,7 @@ from captionlake.errors import CaptionlakeError
 from captionlake.recipe import load_recipe
 from captionlake.recipe_file import RecipeError
 
-# DESIGN's whole example, less what this version cannot do (publishing), with every further key.
+# DESIGN's whole example, with every further key.
 WHOLE = """\
 lake = "lake"
 
@@ -85,6 +85,11 @@ version = "1.0.0"
 output = "../cards/sharegpt4v"
 title = "A data set"
 language = "en"
+
+[publish]
+repo_id = "someone/sharegpt4v"
+private = true
+gated = "auto"
 """
 
 
@@ -140,6 +145,12 @@ def test_the_whole_example_is_read(folder: Path) -> None:
     assert recipe.release is not None and (recipe.release.name, recipe.release.version) == ("sharegpt4v", "1.0.0")
     assert recipe.card is not None and (recipe.card.title, recipe.card.language) == ("A data set", "en")
     assert recipe.card_folder() == folder.parent / "cards/sharegpt4v"
+    assert recipe.publish is not None
+    assert (recipe.publish.repo_id, recipe.publish.private, recipe.publish.gated) == (
+        "someone/sharegpt4v",
+        True,
+        "auto",
+    )
 
 
 def test_what_is_wrong_with_the_benchmarks_is_told_at_its_line(folder: Path) -> None:
@@ -214,7 +225,8 @@ name = "sharegpt4v"
 version = "1.0"
 
 [publish]
-repo_id = "someone/sharegpt4v"
+repo_id = "sharegpt4v"
+gated = "never"
 """
     expected = [
         (1, "missing key `lake`"),
@@ -226,10 +238,11 @@ repo_id = "someone/sharegpt4v"
         (16, "the split adds up to 900, count is 1000"),
         (22, "`captioner` in [caption]: no such folder"),
         (26, "must be a semantic version"),
-        (28, "publishing to the Hub is not in this version"),
+        (29, "`repo_id` in [publish]: 'sharegpt4v' is no repository's id"),
+        (30, "`gated` in [publish]: should be 'auto' or 'manual'"),
     ]
     found = problems(folder, recipe)
-    assert len(found) == len(expected) == 10
+    assert len(found) == len(expected) == 11
     for text, (line, part) in zip(found, expected, strict=True):
         assert text.startswith(f"line {line}: ")
         assert part in text
@@ -477,7 +490,7 @@ def test_a_release_is_not_named_so(folder: Path, name: str) -> None:
 
 def test_an_error_of_a_recipe_is_one_of_ours(folder: Path) -> None:
     with pytest.raises(CaptionlakeError, match=r"recipe\.toml: 2 problems: line 1: .*; line 2: ") as raised:
-        (folder / "recipe.toml").write_text("lak = 'l'\n[publish]\n")
+        (folder / "recipe.toml").write_text("lak = 'l'\n[x]\n")
         load_recipe(folder / "recipe.toml")
     assert isinstance(raised.value, RecipeError)
 

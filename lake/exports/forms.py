@@ -24,16 +24,21 @@ from captionlake.lake.sft.paths import path_query
 QUESTION = "Analyze the image in a comprehensive and detailed manner"
 
 
-def export_release(lake: Lake, label: str, form: str, folder: Path, *, own_use: bool = False) -> ExportCounts:
+def export_release(
+    lake: Lake, label: str, form: str, folder: Path, *, own_use: bool = False, note: bool = True
+) -> ExportCounts:
     """Write a release in one of the forms ``parquet``, ``webdataset``, ``sharegpt4v-json`` and ``llava-json``.
 
     The folder appears whole or not at all. ``own_use``, of Parquet alone: with the pictures of all sources.
+    ``note``: write down in ``runs`` where it went, which a takedown then names.
     """
     if own_use and form != "parquet":
         raise CaptionlakeError(f"all pictures for own use go into Parquet alone, not into {form}: leave out --own-use")
     folder = folder.expanduser().absolute()
     started = time.monotonic()
     counts = _export(lake, find_release(lake, label), form, folder, own_use=own_use)
+    if not note:
+        return counts
     told = asdict(counts) | {"seconds": round(time.monotonic() - started, 3)}
     note_run(lake, "export", target=label, detail={"folder": str(folder), "form": form}, counts=told)
     return counts

@@ -1,0 +1,57 @@
+"""``captionlake publish``: a release or a model to the Hugging Face Hub."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from captionlake.errors import CaptionlakeError
+from captionlake.lake.options import emit, json_option, lake_of, printable
+
+
+@click.command()
+@click.argument("what", metavar="NAME@VERSION|CHECKPOINT")
+@click.argument("repo_id", metavar="OWNER/NAME")
+@click.option("--dry-run", is_flag=True, help="Check everything and say what would travel; create and send nothing.")
+@click.option("--private/--public", default=None, help="Who sees the repository; left as it is where not given.")
+@click.option(
+    "--gated", type=click.Choice(["auto", "manual"]), help="Readers ask first; approved by itself or by hand."
+)
+@click.option("--tag", default=None, help="Of a model: the version's tag, such as v1.0.0.")
+@click.option(
+    "--erase-history", is_flag=True, help="After a takedown: rewrite history, so that old files cannot be read there."
+)
+@click.option("--lake", envvar="CAPTIONLAKE_LAKE", metavar="DIR", help="The lake's folder (or set CAPTIONLAKE_LAKE).")
+@json_option
+def publish(what: str, repo_id: str, lake: str | None, as_json: bool, tag: str | None, **given: Any) -> None:
+    """Publish a release, or a checkpoint's folder, to the Hugging Face Hub; readers see the old version or the new, never half.
+
+    The token is HF_TOKEN's, or the one that  hf auth login  keeps.
+    """
+    from captionlake.cards.publishing.config import PublishOptions
+    from captionlake.cards.publishing.publish import publish_checkpoint, publish_release
+    from captionlake.lake import Lake
+
+    options = PublishOptions(**given)
+    if "@" in what and not Path(what).is_dir():
+        with Lake.open(lake_of(lake)) as opened:
+            done = publish_release(opened, what, repo_id, options)
+    elif tag is None:
+        raise CaptionlakeError("a model needs its version's tag: add --tag v1.0.0")
+    elif lake is None:
+        done = publish_checkpoint(Path(what), repo_id, tag, options)
+    else:
+        with Lake.open(lake_of(lake)) as opened:
+            done = publish_checkpoint(Path(what), repo_id, tag, options, opened)
+    lines = [f"{done.state}: {done.url} {done.tag}" + (f", commit {done.revision[:12]}" if done.revision else "")]
+    if done.state != "already published":
+        lines.append(f"{len(done.files):,} files, {done.bytes_sent:,} bytes differ; {done.same:,} are the same there")
+    if done.state == "dry run":
+        lines += [f"  + {printable(file['path'])}  {file['bytes']:,}" for file in done.files]
+        lines += [f"  - {printable(path)}" for path in done.removed]
+    lines += [f"remains: {line}" for line in done.remains]
+    emit(as_json, asdict(done), "\n".join(lines))
+
+
+commands: list[click.Command] = [publish]
