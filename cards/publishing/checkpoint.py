@@ -2,28 +2,26 @@
 
 import hashlib
 import json
-import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from captionlake.cards.model_card import write_model_card
 from captionlake.cards.publishing.plan import LocalFile, hashed, local_files
 from captionlake.cards.publishing.staging import MARK
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
 from captionlake.models.running.folder import CheckpointFolder
 
-_CARD = "captionlake.cards.model_card"
 _SUFFIXES = frozenset({".json", ".model", ".txt", ".jinja"})  # beside the weights; no code, and nothing pickled
 _RESUMES = ("optimizer", "scheduler", "trainer_state", "rng_state", "training_args", ".")
 
 
 @contextmanager
 def model_files(
-    checkpoint: Path, tag: str, lake: Lake | None = None
+    checkpoint: Path, tag: str, lake: Lake | None = None, *, results: Sequence[Path] = (), licence: str | None = None
 ) -> Iterator[tuple[list[LocalFile], dict[str, Any]]]:
     """(files, mark) of a checkpoint's folder with its card, for the time of a ``with``. The card is no part of the content's hash."""
     if not checkpoint.expanduser().is_dir():
@@ -42,7 +40,7 @@ def model_files(
     }
     with tempfile.TemporaryDirectory(prefix="captionlake-card-") as name:
         folder = Path(name)
-        _write_card(found.path, folder, lake)
+        write_model_card(found.path, folder, results=results, lake=lake, license=licence)
         (folder / MARK).write_text(json.dumps(mark, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         made = local_files(folder)
         names = {file.path for file in made}
@@ -51,18 +49,3 @@ def model_files(
 
 def _goes(path: Path) -> bool:
     return path.suffix in _SUFFIXES and path.name != MARK and not path.name.startswith(_RESUMES)
-
-
-def _write_card(checkpoint: Path, folder: Path, lake: Lake | None) -> None:
-    try:
-        write: Any = import_module(_CARD).write_model_card
-    except ModuleNotFoundError as error:
-        if error.name != _CARD:
-            raise
-        if not (checkpoint / "README.md").is_file():
-            raise CaptionlakeError(
-                f"{checkpoint} has no README.md: write the model's card there, and publish it again"
-            ) from None
-        shutil.copy(checkpoint / "README.md", folder / "README.md")
-        return
-    write(checkpoint, folder, lake=lake)

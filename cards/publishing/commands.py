@@ -1,5 +1,6 @@
 """``captionlake publish``: a release or a model to the Hugging Face Hub."""
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,24 @@ from captionlake.lake.options import emit, json_option, lake_of, printable
 )
 @click.option("--tag", default=None, help="Of a model: the version's tag, such as v1.0.0.")
 @click.option(
+    "--results", multiple=True, type=click.Path(path_type=Path), help="Of a model: what captionlake eval wrote."
+)
+@click.option("--license", "licence", help="Of a model: the weights' licence, by the Hub's name or its address.")
+@click.option(
     "--erase-history", is_flag=True, help="After a takedown: rewrite history, so that old files cannot be read there."
 )
 @click.option("--lake", envvar="CAPTIONLAKE_LAKE", metavar="DIR", help="The lake's folder (or set CAPTIONLAKE_LAKE).")
 @json_option
-def publish(what: str, repo_id: str, lake: str | None, as_json: bool, tag: str | None, **given: Any) -> None:
+def publish(
+    what: str,
+    repo_id: str,
+    lake: str | None,
+    as_json: bool,
+    tag: str | None,
+    results: tuple[Path, ...],
+    licence: str | None,
+    **given: Any,
+) -> None:
     """Publish a release, or a checkpoint's folder, to the Hugging Face Hub; readers see the old version or the new, never half.
 
     The token is HF_TOKEN's, or the one that  hf auth login  keeps.
@@ -35,15 +49,17 @@ def publish(what: str, repo_id: str, lake: str | None, as_json: bool, tag: str |
 
     options = PublishOptions(**given)
     if "@" in what and not Path(what).is_dir():
+        if results or licence or tag:
+            raise CaptionlakeError(
+                "--tag, --results and --license are for a model: a release has its own version and licences"
+            )
         with Lake.open(lake_of(lake)) as opened:
             done = publish_release(opened, what, repo_id, options)
     elif tag is None:
         raise CaptionlakeError("a model needs its version's tag: add --tag v1.0.0")
-    elif lake is None:
-        done = publish_checkpoint(Path(what), repo_id, tag, options)
     else:
-        with Lake.open(lake_of(lake)) as opened:
-            done = publish_checkpoint(Path(what), repo_id, tag, options, opened)
+        with nullcontext() if lake is None else Lake.open(lake_of(lake)) as opened:
+            done = publish_checkpoint(Path(what), repo_id, tag, options, opened, results=results, licence=licence)
     lines = [f"{done.state}: {done.url} {done.tag}" + (f", commit {done.revision[:12]}" if done.revision else "")]
     if done.state != "already published":
         lines.append(f"{len(done.files):,} files, {done.bytes_sent:,} bytes differ; {done.same:,} are the same there")

@@ -17,10 +17,13 @@ def repo_problem(repo_id: str) -> str | None:
     """What is wrong with the id of a repository, by huggingface_hub's own rule."""
     from captionlake.errors import require
 
-    hub = require("huggingface_hub", extra="cards")
+    require("huggingface_hub", extra="cards")
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
     try:
-        hub.utils.validate_repo_id(repo_id)
-    except hub.errors.HFValidationError:
+        validate_repo_id(repo_id)
+    except HFValidationError:
         pass
     else:
         if "/" in repo_id:

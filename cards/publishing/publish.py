@@ -1,5 +1,6 @@
 """``publish_release`` and ``publish_checkpoint``: what is checked, in which order, and what is noted after."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def publish_release(lake: Lake, label: str, repo_id: str, options: PublishOption
             raise CaptionlakeError(f"{label} changed while it was uploaded, nothing of it is visible: publish it again")
 
     with staging.held(lake, label):
-        staged = staging.stage(lake, release)
+        staged = staging.stage(lake, release, repo_id)
         files = local_files(staged.folder)
         refuse(file_problems(files) + licence_problems(lake, files))
         done, erased = deliver(hub, files, mark, there, options, unchanged)
@@ -72,16 +73,23 @@ def _settle(lake: Lake, hub: Hub, mark: dict[str, Any], branches: dict[str, str]
 
 
 def publish_checkpoint(
-    checkpoint: Path, repo_id: str, tag: str, options: PublishOptions, lake: Lake | None = None
+    checkpoint: Path,
+    repo_id: str,
+    tag: str,
+    options: PublishOptions,
+    lake: Lake | None = None,
+    *,
+    results: Sequence[Path] = (),
+    licence: str | None = None,
 ) -> Published:
-    """Publish a model's folder: weights in safetensors, configuration, tokenizer, card. ``lake`` is the one the card asks."""
+    """Publish a model's folder: weights in safetensors, configuration, tokenizer, card. ``lake``, ``results``, ``licence``: the card's."""
     from captionlake.cards.publishing.checkpoint import model_files
 
     if options.erase_history:
         raise CaptionlakeError("a model's history is not rewritten: leave out --erase-history")
     refuse(name_problems(repo_id, tag.removeprefix("v")))
     hub = Hub(repo_id, "model")
-    with model_files(checkpoint, tag, lake) as (files, mark):
+    with model_files(checkpoint, tag, lake, results=results, licence=licence) as (files, mark):
         there = look(hub, f"v{mark['version']}", mark)
         refuse(there.problems + file_problems(files))
         if same_content(mark, there.tagged):

@@ -75,14 +75,14 @@ def held(lake: Lake, label: str) -> Iterator[None]:
         ) from None
 
 
-def stage(lake: Lake, release: Release) -> Staging:
+def stage(lake: Lake, release: Release, repo_id: str) -> Staging:
     """Export, card and mark of a release, whole; what is there from before is used. Call it inside ``held``."""
     from captionlake.cards.dataset_card import write_card
     from captionlake.lake.exports.forms import export_release
 
     mark = release_mark(lake, release)
     text = json.dumps(mark, indent=1, ensure_ascii=False) + "\n"
-    key = hashlib.sha256(f"{text}{release.snapshot_id}".encode()).hexdigest()[:20]
+    key = hashlib.sha256(f"{text}{release.snapshot_id}{repo_id}".encode()).hexdigest()[:20]
     root = cache_folder(lake.path) / "publish"
     folder = root / key
     for other in root.iterdir():  # of other content, or begun by a process that was killed
@@ -94,7 +94,7 @@ def stage(lake: Lake, release: Release) -> Staging:
     try:
         draft.mkdir()
         export_release(lake, release.label, "parquet", draft / "export", note=False)
-        write_card(lake, release.label, draft / "export")
+        write_card(lake, release.label, draft / "export", export=draft / "export", repo=repo_id)
         (draft / "export" / MARK).write_text(text, encoding="utf-8")
         (draft / "export").rename(folder)
         sync_folder(root)

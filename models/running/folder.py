@@ -90,9 +90,11 @@ def _folder(checkpoint: str | Path) -> Path:
     if not is_checkpoint(checkpoint):
         raise CaptionlakeError(f"no such folder: {path}: give the folder of a checkpoint, or OWNER/NAME on the Hub")
     hub = require("huggingface_hub", extra="models")
+    from huggingface_hub.errors import HfHubHTTPError
+
     try:
         return Path(hub.snapshot_download(str(checkpoint), allow_patterns=_HUB_FILES))
-    except (OSError, ValueError, hub.errors.HfHubHTTPError) as error:
+    except (OSError, ValueError, HfHubHTTPError) as error:
         raise CaptionlakeError(
             f"{checkpoint} is no folder here, and the Hub did not give it ({type(error).__name__}): check the name, or download it first"
         ) from error

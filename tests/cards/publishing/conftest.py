@@ -77,7 +77,7 @@ def sealed_lake(plain_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def _ready_lake(sealed_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = Path(shutil.copytree(sealed_lake, tmp_path_factory.mktemp("ready") / "lake"))
     with Lake.open(path) as opened, held(opened, "small@1.0.0"):
-        stage(opened, find_release(opened, "small@1.0.0"))
+        stage(opened, find_release(opened, "small@1.0.0"), "someone/small")
     return path
 
 

@@ -18,20 +18,6 @@ from huggingface_hub import snapshot_download
 folder = Path(snapshot_download("someone/captioner", revision="v1.0.0"))
 print(json.dumps({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}))
 """
-WITHOUT_CARD = """
-import sys
-sys.modules["captionlake.cards.model_card"] = None
-sys.argv = ["captionlake", *arguments]
-sys.modules["captionlake.cli"].main()
-"""
-CARD = """
-import sys, types
-def write_model_card(checkpoint, folder, *, results=(), lake=None, license=None):
-    (folder / "README.md").write_text(f"# {checkpoint.name}, a card by a stand-in")
-sys.modules["captionlake.cards.model_card"] = types.SimpleNamespace(write_model_card=write_model_card)
-sys.argv = ["captionlake", *arguments]
-sys.modules["captionlake.cli"].main()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -64,34 +50,38 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_model_is_published_once_and_loads(hub: HubServer, client: Client, checkpoint: Path) -> None:
     assert "add --tag" in client.run("publish", checkpoint, REPO).error
     assert "no such folder" in client.run("publish", checkpoint / "no", REPO, "--tag", "v1.0.0").error
-    assert "no README.md" in client.run("publish", checkpoint, REPO, "--tag", "v1.0.0", code=WITHOUT_CARD).error
     assert "semantic version" in client.run("publish", checkpoint, REPO, "--tag", "latest").error
     assert not hub.repos
     given = ("publish", checkpoint, REPO, "--tag", "v1.0.0", "--private", "--json")
-    done = client.run(*given, code=CARD).json
+    done = client.run(*given).json
     repo = hub.repos[f"models/{REPO}"]
     assert done["state"] == "published" and repo.private and repo.tags == {"v1.0.0": repo.branches["main"]}
-    assert repo.branches.keys() == {"main"} and repo.files("main")["README.md"].data.startswith(b"# tiny, a card")
+    assert repo.branches.keys() == {"main"} and b"tiny-captioner" in repo.files("main")["README.md"].data
     own = {p.name for p in checkpoint.iterdir() if p.suffix in (".json", ".jinja", ".safetensors")}
     own -= {"optimizer.safetensors", "trainer_state.json", "scheduler.json"}
-    assert repo.files("main").keys() == own | {".gitattributes", "README.md", "captionlake-publication.json"}
+    assert repo.files("main").keys() == own | {
+        ".gitattributes",
+        "README.md",
+        "facts.json",
+        "captionlake-publication.json",
+    }
     loaded = client.run(code=LOADED).json
     assert loaded.keys() == repo.files("main").keys()
     assert json.loads(repo.files("main")["captionlake.json"].data)["name"] == "tiny-captioner", "the record stays one"
-    assert client.run(*given, code=CARD).json["state"] == "already published"
+    assert client.run(*given).json["state"] == "already published"
 
 
 def test_another_model_does_not_take_its_tag(hub: HubServer, client: Client, checkpoint: Path, tmp_path: Path) -> None:
     import shutil
 
     given = ("--tag", "v1.0.0", "--json")
-    client.run("publish", checkpoint, REPO, *given, code=CARD)
+    client.run("publish", checkpoint, REPO, *given)
     other = Path(shutil.copytree(checkpoint, tmp_path / "other"))
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(config | {"note": "changed"}))
-    assert "is there with other content" in client.run("publish", other, REPO, *given, code=CARD).error
-    assert client.run("publish", other, REPO, "--tag", "v1.1.0", "--json", code=CARD).json["same"] > 0
+    assert "is there with other content" in client.run("publish", other, REPO, *given).error
+    assert client.run("publish", other, REPO, "--tag", "v1.1.0", "--json").json["same"] > 0
     assert hub.repos[f"models/{REPO}"].tags.keys() == {"v1.0.0", "v1.1.0"}
     whole = (other / "model.safetensors").read_bytes()
     (other / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    assert "is not whole" in client.run("publish", other, REPO, "--tag", "v1.2.0", "--json", code=CARD).error
+    assert "is not whole" in client.run("publish", other, REPO, "--tag", "v1.2.0", "--json").error

@@ -87,9 +87,6 @@ def test_every_reader_finds_the_rows_of_the_lake(
     assert sorted(client.run(code=POLARS).json) == rows
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the export writes a withheld picture as a struct of nulls: datasets decodes a null alone"
-)
 def test_datasets_decodes_the_pictures(hub: HubServer, client: Client, ready_lake: Path) -> None:
     client.run("publish", "small@1.0.0", "someone/small", "--lake", ready_lake, "--json")
     for source, right in client.run(code=DECODED).json:
