@@ -154,7 +154,13 @@ def test_teacher_captioner_captions_pretraining_tuning_evaluation(
     assert {name.partition(":")[2] for name in told if name.startswith("release:")} == set(contents)
     assert [run["release"] for run in told["trained:captioner"]["value"]] == ["teacher@1.0.0"]
     assert "**Its weights began at random** (size tiny)" in text
-    for name in ("release:mix@1.0.0", "texts:mix@1.0.0", "pictures:pt@1.0.0", "published:pt@1.0.0", "trained:captioner"):
+    for name in (
+        "release:mix@1.0.0",
+        "texts:mix@1.0.0",
+        "pictures:pt@1.0.0",
+        "published:pt@1.0.0",
+        "trained:captioner",
+    ):
         assert run("sql", told[name]["source"]["query"], "--lake", "lake")["rows"] == told[name]["value"], name
     checked = run("card", "checkpoints/sft", "-o", card, "--lake", "lake", "--results", results, "--check")
     assert checked["unchecked"] == [] and checked["readme_as_written"]
