@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
