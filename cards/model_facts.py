@@ -106,7 +106,7 @@ def _model(folder: CheckpointFolder) -> Iterator[ModelFact]:
         for key in keys
         if isinstance(value := told.get(key), int | str)
     ]
-    source = {"file": "config.json", "key": ", ".join(size["key"] for size in sizes)}
+    source = {"file": "config.json", "key": ", ".join(str(size["key"]) for size in sizes)}
     yield ModelFact(name="sizes", source=source, value=sizes)
     parts: dict[str, dict[str, Any]] = {}
     for one in folder.tensors():

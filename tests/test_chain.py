@@ -148,11 +148,11 @@ def test_teacher_captioner_captions_pretraining_tuning_evaluation(
     said = run("card", "checkpoints/sft", "-o", card, "--lake", "lake", "--results", results)
     text, facts = (card / "README.md").read_text(), json.loads((card / "facts.json").read_text())["facts"]
     assert len(facts) == said["facts"]
-    told = {fact["name"]: fact for fact in facts}
+    by_name = {fact["name"]: fact for fact in facts}
     # mix <- captions of teacher; pretrain <- pt <- captioner <- teacher
-    assert told["start:pretrain"]["value"]["release"] == "pt@1.0.0"
-    assert {name.partition(":")[2] for name in told if name.startswith("release:")} == set(contents)
-    assert [run["release"] for run in told["trained:captioner"]["value"]] == ["teacher@1.0.0"]
+    assert by_name["start:pretrain"]["value"]["release"] == "pt@1.0.0"
+    assert {name.partition(":")[2] for name in by_name if name.startswith("release:")} == set(contents)
+    assert [run["release"] for run in by_name["trained:captioner"]["value"]] == ["teacher@1.0.0"]
     assert "**Its weights began at random** (size tiny)" in text
     for name in (
         "release:mix@1.0.0",
@@ -161,6 +161,6 @@ def test_teacher_captioner_captions_pretraining_tuning_evaluation(
         "published:pt@1.0.0",
         "trained:captioner",
     ):
-        assert run("sql", told[name]["source"]["query"], "--lake", "lake")["rows"] == told[name]["value"], name
+        assert run("sql", by_name[name]["source"]["query"], "--lake", "lake")["rows"] == by_name[name]["value"], name
     checked = run("card", "checkpoints/sft", "-o", card, "--lake", "lake", "--results", results, "--check")
     assert checked["unchecked"] == [] and checked["readme_as_written"]

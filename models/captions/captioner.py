@@ -1,11 +1,41 @@
-"""What a model that captions can do for a recipe, whether it is asked over the network or runs here."""
+"""What a model that captions can do for a recipe, whether it is asked over the network or runs here; and the failures of a run of it."""
 
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import pyarrow as pa
 
 from captionlake.lake import Lake
 from captionlake.models.captions.pending import Asking
+
+_FIRST = 20
+
+
+@dataclass(slots=True, kw_only=True)
+class Failures:
+    """The pictures of a run that got no caption: how many by reason, the reason of each that would fail again, and what was said
+    of the first twenty."""
+
+    failed: dict[str, int] = field(default_factory=dict)
+    given_up: dict[str, str] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def fail(self, image_id: str, reason: str, detail: str) -> None:
+        """Count one."""
+        self.failed[reason] = self.failed.get(reason, 0) + 1
+        if self.fails_again(reason):
+            self.given_up[image_id] = reason
+        if len(self.failures) < _FIRST:
+            self.failures.append(f"{image_id}: {reason}: {detail}")
+
+    def fails_again(self, reason: str) -> bool:
+        """Whether another run would fare no better."""
+        return True
+
+    @property
+    def n_failed(self) -> int:
+        """All of them."""
+        return sum(self.failed.values())
 
 
 class Expected(Protocol):

@@ -97,6 +97,16 @@ class Kind:
     judge: Callable[[], JudgePrompt] | None = None
 
 
+def judged(
+    answers: Sequence[Answered], parse: Callable[[str], tuple[float, ...] | None]
+) -> tuple[list[tuple[Item, tuple[float, ...]]], tuple[str, ...]]:
+    """What each judgement says, as ``parse`` reads it, and the names of the items whose judgement it cannot read."""
+    read = [(one.item, parse(one.judgement)) for one in answers if one.judgement is not None]
+    return [(item, found) for item, found in read if found is not None], tuple(
+        item.id for item, found in read if found is None
+    )
+
+
 def mean(values: Sequence[float]) -> float | None:
     """None of nothing."""
     return sum(values) / len(values) if values else None

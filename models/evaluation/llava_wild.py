@@ -15,6 +15,7 @@ from captionlake.models.evaluation.benchmark import (
     Item,
     JudgePrompt,
     Score,
+    judged,
     known,
     mean,
     of_one_name_each,
@@ -83,20 +84,13 @@ def judge() -> JudgePrompt:
 def score(answers: Sequence[Answered]) -> Score:
     """100 x mean score of the answers / mean score of the references, of all questions and of each category (LLaVA,
     ``summarize_gpt_review.py``). A judgement that cannot be parsed is in no mean; there it counts as -1."""
-    pairs: dict[str, list[tuple[float, ...]]] = {"all": []}
-    unparsed = []
-    for answered in answers:
-        if answered.judgement is None:
-            continue
-        found = parse(answered.judgement)
-        if found is None:
-            unparsed.append(answered.item.id)
-            continue
-        for group in ("all", answered.item.group):
-            pairs.setdefault(group, []).append(found)
-    parts = known({group: _relative(found) for group, found in pairs.items()})
+    found, unparsed = judged(answers, parse)
+    pairs: dict[str, list[tuple[float, ...]]] = {"all": [pair for _, pair in found]}
+    for item, pair in found:
+        pairs.setdefault(item.group, []).append(pair)
+    parts = known({group: _relative(own) for group, own in pairs.items()})
     whole = parts.pop("all", None)
-    return Score(columns={"LLaVA-W": whole}, parts=parts, unparsed=tuple(unparsed))
+    return Score(columns={"LLaVA-W": whole}, parts=parts, unparsed=unparsed)
 
 
 def _relative(pairs: Sequence[tuple[float, ...]]) -> float | None:

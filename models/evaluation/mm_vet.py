@@ -15,6 +15,7 @@ from captionlake.models.evaluation.benchmark import (
     Item,
     JudgePrompt,
     Score,
+    judged,
     known,
     mean,
     of_one_name_each,
@@ -68,18 +69,10 @@ def judge() -> JudgePrompt:
 def score(answers: Sequence[Answered]) -> Score:
     """100 x the mean of the judge's scores, of all samples and of those that need a capability. A sample
     whose judgement cannot be parsed is in no mean."""
-    scores: list[float] = []
+    found, unparsed = judged(answers, parse)
     by_tag: dict[str, list[float]] = {}
-    unparsed = []
-    for answered in answers:
-        if answered.judgement is None:
-            continue
-        found = parse(answered.judgement)
-        if found is None:
-            unparsed.append(answered.item.id)
-            continue
-        scores.append(100 * found[0])
-        for tag in answered.item.tags:
-            by_tag.setdefault(tag, []).append(100 * found[0])
-    parts = known({tag: mean(found) for tag, found in sorted(by_tag.items())})
-    return Score(columns={"MM-Vet": mean(scores)}, parts=parts, unparsed=tuple(unparsed))
+    for item, (value,) in found:
+        for tag in item.tags:
+            by_tag.setdefault(tag, []).append(100 * value)
+    parts = known({tag: mean(own) for tag, own in sorted(by_tag.items())})
+    return Score(columns={"MM-Vet": mean([100 * value for _, (value,) in found])}, parts=parts, unparsed=unparsed)

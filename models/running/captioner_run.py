@@ -1,8 +1,8 @@
 """What captioning by a checkpoint would take, and what a run of it did."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-_FIRST = 20
+from captionlake.models.captions.captioner import Failures
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +27,7 @@ class CaptionerEstimate:
 
 
 @dataclass(slots=True)
-class CaptionerRun:
+class CaptionerRun(Failures):
     """Of ``rows`` given, ``wanted`` different captions were to be there: ``present`` were, ``captioned`` are new, ``failed`` brought
     none (by reason), ``left`` are still to be written.
 
@@ -45,7 +45,6 @@ class CaptionerRun:
     wanted: int = 0
     present: int = 0
     captioned: int = 0
-    failed: dict[str, int] = field(default_factory=dict)
     left: int = 0
     waiting: int = 0
     batch_size: int = 0
@@ -56,20 +55,6 @@ class CaptionerRun:
     writing_seconds: float = 0.0
     images_per_second: float = 0.0
     tokens_per_second: float = 0.0
-    given_up: dict[str, str] = field(default_factory=dict)  # image_id: reason
-    failures: list[str] = field(default_factory=list)  # the first twenty: image, reason, detail
-
-    def fail(self, image_id: str, reason: str, detail: str) -> None:
-        """Count a picture that gets no caption."""
-        self.failed[reason] = self.failed.get(reason, 0) + 1
-        self.given_up[image_id] = reason
-        if len(self.failures) < _FIRST:
-            self.failures.append(f"{image_id}: {reason}: {detail}")
-
-    @property
-    def n_failed(self) -> int:
-        """All that failed."""
-        return sum(self.failed.values())
 
     @property
     def costs(self) -> dict[str, float | None]:

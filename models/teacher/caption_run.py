@@ -3,13 +3,12 @@
 from dataclasses import dataclass, field
 
 from captionlake.errors import CaptionlakeError
+from captionlake.models.captions.captioner import Failures
 from captionlake.models.teacher.outcome import GIVEN_UP
-
-_FIRST = 20
 
 
 @dataclass(slots=True)
-class CaptionRun:
+class CaptionRun(Failures):
     """Of ``rows`` given, ``wanted`` different captions were to be there: ``present`` were, ``captioned`` are new, ``failed``
     brought none (by reason, see ``Outcome``), ``waiting`` are with the Batch API, ``left`` were not asked for.
 
@@ -25,7 +24,6 @@ class CaptionRun:
     present: int = 0
     recovered: int = 0
     captioned: int = 0
-    failed: dict[str, int] = field(default_factory=dict)
     waiting: int = 0
     left: int = 0
     requests: int = 0
@@ -36,25 +34,13 @@ class CaptionRun:
     lost_usd: float = 0.0
     in_flight: int = 0  # at most, at a time
     seconds: float = 0.0
-    given_up: dict[str, str] = field(default_factory=dict)  # image_id: reason; of rows that would fail again
-    failures: list[str] = field(default_factory=list)  # the first twenty: image, reason, what was said
 
-    def fail(self, image_id: str, reason: str, detail: str) -> None:
-        """Count a picture that gets no caption in this run."""
-        self.failed[reason] = self.failed.get(reason, 0) + 1
-        if reason in GIVEN_UP:
-            self.given_up[image_id] = reason
-        if len(self.failures) < _FIRST:
-            self.failures.append(f"{image_id}: {reason}: {detail}")
+    def fails_again(self, reason: str) -> bool:
+        return reason in GIVEN_UP
 
     def attempt(self, reason: str) -> None:
         """Count a request without a caption."""
         self.attempts[reason] = self.attempts.get(reason, 0) + 1
-
-    @property
-    def n_failed(self) -> int:
-        """All that failed."""
-        return sum(self.failed.values())
 
     @property
     def costs(self) -> dict[str, float | None]:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -241,6 +242,23 @@ def test_another_release_of_the_name_is_refused(copied: Path, training_lake: Pat
     write_record(copied, replace(record, content_sha256="0" * 64))
     with Lake.open(training_lake) as lake, pytest.raises(CaptionlakeError, match=r"another tiles@1\.0\.0"):
         write_model_card(copied, tmp_path / "card", lake=lake)
+
+
+def test_a_release_that_was_redacted_since_and_one_that_is_not_there(
+    lmm: Path, training_lake: Path, new_lake: Callable[[Path], Lake], tmp_path: Path
+) -> None:
+    shutil.copytree(training_lake, tmp_path / "lake")
+    with Lake.open(tmp_path / "lake") as lake:
+        hole = "UPDATE release_items SET source = NULL, source_key = NULL, image_id = NULL WHERE name = 'tiles' AND position = 3"
+        for change in (hole, "UPDATE releases SET state = 'redacted' WHERE name = 'tiles'"):
+            lake.commit(lambda connection, change=change: connection.execute(change).fetchall())  # type: ignore[misc]
+        write_model_card(lmm, tmp_path / "card", lake=lake)
+    assert "**It is redacted:**" in (tmp_path / "card" / "README.md").read_text()
+    (pictures,) = _facts(tmp_path / "card")["pictures:tiles@1.0.0"]["value"]
+    assert pictures["pictures"] == 23
+    with new_lake(tmp_path / "another") as lake:
+        write_model_card(lmm, tmp_path / "card", lake=lake)
+    assert "The lake does not have it." in (tmp_path / "card" / "README.md").read_text()
 
 
 def test_a_model_of_others_says_that_nothing_is_known(copied: Path, tmp_path: Path) -> None:
