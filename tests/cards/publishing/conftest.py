@@ -48,7 +48,10 @@ def seal(lake: Lake, label: str) -> None:
     release, content = find_release(lake, label), ContentHash()
     query = files("captionlake.lake.releases").joinpath("sql/verify_rows.sql").read_text()
     rows = lake.connection.cursor().execute(query, {"name": release.name, "version": release.version})
-    found = [(content.add(*row[1:5], row[-1]), row[0]) for row in with_texts(rows, 6)]
+    found = [
+        (content.add(source, key, image_id, split, texts), position)
+        for position, source, key, image_id, split, _, texts in with_texts(rows, 6)
+    ]
 
     def change(connection: duckdb.DuckDBPyConnection) -> None:
         key = [release.name, release.version]

@@ -189,7 +189,7 @@ def test_killed_while_it_is_laid_ready(hub: HubServer, client: Client, lake: Pat
     killed = threading.Event()
 
     def kill() -> None:
-        while not killed.is_set():
+        while not killed.wait(0.002):
             if list((lake / "cache").glob("publish/*.part/export/data")):
                 os.kill(client.child, signal.SIGKILL)
                 killed.set()
