@@ -71,7 +71,8 @@ class Clock(TrainerCallback):  # type: ignore[misc]
         self.ended: list[float] = []
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        torch.cuda.is_available() and torch.cuda.synchronize()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         self.ended.append(time.perf_counter())
 
 

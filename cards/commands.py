@@ -86,6 +86,7 @@ def _check(lake: "Lake", label: str, folder: Path, as_json: bool) -> None:
         "facts": found.facts,
         "differences": [asdict(difference) for difference in found.differences],
         "readme_as_written": found.readme_as_written,
+        "croissant_problems": found.croissant_problems,
     }
     if found.differences:
         if as_json:
@@ -99,8 +100,13 @@ def _check(lake: "Lake", label: str, folder: Path, as_json: bool) -> None:
     edited = (
         ""
         if found.readme_as_written
-        else "; README.md is not the text that follows from them (edited, or of another captionlake)"
+        else "; README.md or croissant.json is not the text that follows from them (edited, or of another captionlake)"
     )
+    if found.croissant_problems:
+        raise CaptionlakeError(
+            f"{folder / 'croissant.json'} is not valid ({printable(found.croissant_problems[0])}): write the card again"
+        )
+    edited += "; croissant.json is valid" if found.croissant_problems == [] else ""
     emit(as_json, data, said + edited)
 
 

@@ -6,6 +6,7 @@ With the files of an export each is named with its SHA-256 and the records can b
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -114,6 +115,19 @@ def croissant(facts: Facts) -> bytes:
     }
     kept = {key: value for key, value in document.items() if value not in (None, [], "")}
     return (json.dumps(kept, ensure_ascii=False, indent=2) + "\n").encode()
+
+
+def problems(path: Path) -> list[str] | None:
+    """What mlcroissant finds wrong in a croissant.json; None where mlcroissant is not installed."""
+    try:
+        import mlcroissant
+    except ImportError:
+        return None
+    try:
+        issues = mlcroissant.Dataset(jsonld=str(path)).metadata.ctx.issues
+    except (mlcroissant.ValidationError, ValueError, OSError) as error:
+        return [" ".join(str(error).split())[:500]]
+    return sorted({*issues.errors, *issues.warnings})
 
 
 def _distribution(listed: Iterable[File], facts: Facts) -> Iterable[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 from captionlake.cards import output
 from captionlake.cards.contact_sheet import CONTACT_SHEET, contact_sheet
 from captionlake.cards.croissant import CROISSANT_FILE, croissant
+from captionlake.cards.croissant import problems as croissant_problems
 from captionlake.cards.exported import exported_files
 from captionlake.cards.facts import FACTS_FILE, Difference, Facts, check, collect
 from captionlake.cards.fields import field
@@ -78,26 +79,31 @@ def write_card(lake: Lake, label: str, folder: Path, *, export: Path | None = No
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """``facts`` were asked again, ``differences`` answer otherwise; whether README.md is still the text that follows from them."""
+    """``facts`` were asked again, ``differences`` answer otherwise; whether README.md and croissant.json are still the texts that follow.
+
+    ``croissant_problems`` is what mlcroissant says of croissant.json, None where it is not installed.
+    """
 
     facts: int
     differences: list[Difference]
     readme_as_written: bool
+    croissant_problems: list[str] | None = None
 
 
 def check_card(lake: Lake, label: str, folder: Path) -> Check:
     """Ask every fact of the card in ``folder`` again and compare."""
     folder = Path(folder).expanduser().absolute()
     facts, differences = check(lake, label, folder)
-    same = False
-    if not differences:
-        try:
-            same = (folder / output.README).read_text(encoding="utf-8") == readme(facts)
-        except (OSError, UnicodeDecodeError) as error:
-            raise CaptionlakeError(
-                f"{folder / output.README} cannot be read ({error}): write the card again"
-            ) from error
-    return Check(len(facts), differences, same)
+    same = not differences and _text(folder / output.README) == readme(facts)
+    same = same and _text(folder / CROISSANT_FILE) == croissant(facts).decode()
+    return Check(len(facts), differences, same, croissant_problems(folder / CROISSANT_FILE))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CaptionlakeError(f"{path} cannot be read ({error}): write the card again") from error
 
 
 def readme(facts: Facts) -> str:

@@ -19,7 +19,7 @@ def repo_problem(repo_id: str) -> str | None:
 
     require("huggingface_hub", extra="cards")
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils._validators import validate_repo_id
 
     try:
         validate_repo_id(repo_id)
