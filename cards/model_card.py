@@ -169,7 +169,8 @@ def _context(facts: ModelFacts) -> dict[str, Any]:
         "settings": [
             [code(f"{table}.{key}"), _setting(value)]
             for table, keys in (facts.get("hyper") or {}).items()
-            for key, value in (keys or {}).items()
+            if isinstance(keys, dict)
+            for key, value in keys.items()
             if value is not None
         ],
         "rows_of": lambda name, *columns, **absent: [
@@ -207,7 +208,7 @@ def _asked(benchmark: str, outcome: dict[str, Any]) -> list[Any]:
         counts.get("asked"),
         unparsed,
         counts.get("missing_pictures"),
-        judge["model"] if judge else None,
+        judge.get("model") if judge else None,
         outcome["generation"].get("precision"),
         outcome["created_at"],
     ]
@@ -237,8 +238,8 @@ def _score(value: float | None, outcome: dict[str, Any] | None) -> str:
 def _models(facts: ModelFacts) -> list[tuple[str, dict[str, Any]]]:
     """The [model] tables of the checkpoint and of those that it went on from, by name."""
     own = (facts.get("hyper") or {}).get("model")
-    found = [(facts.checkpoint, own)] if own else []
-    return found + [(name, one["model"]) for name, one in facts.named("start").items() if one["model"]]
+    found = [(facts.checkpoint, own), *((name, one["model"]) for name, one in facts.named("start").items())]
+    return [(name, model) for name, model in found if isinstance(model, dict)]
 
 
 def _origin(model: dict[str, Any]) -> str:

@@ -69,7 +69,7 @@ def model_card_data(facts: ModelFacts) -> Any:
 def base_models(facts: ModelFacts) -> list[str]:
     """Names on the Hub of the weights that it, or what it went on from, began with."""
     models = [(facts.get("hyper") or {}).get("model"), *(one["model"] for one in facts.named("start").values())]
-    named = [(model or {}).get(key) for model in models for key in ("start", "vision", "language")]
+    named = [model.get(key) for model in models if isinstance(model, dict) for key in ("start", "vision", "language")]
     return list(dict.fromkeys(name for name in named if isinstance(name, str) and _HUB_NAME.fullmatch(name)))
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,14 +36,16 @@ class CheckpointRecord:
 
 def read_record(folder: Path) -> CheckpointRecord | None:
     """None where captionlake did not make the checkpoint."""
+    from pydantic import TypeAdapter
+
     path = folder / RECORD
     try:
-        found = json.loads(path.read_bytes())
-        return CheckpointRecord(**{one.name: found[one.name] for one in fields(CheckpointRecord) if one.name in found})
+        return TypeAdapter(CheckpointRecord).validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
-        raise CaptionlakeError(f"{path} cannot be read ({error}): restore it, or remove it") from error
+    except (OSError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise CaptionlakeError(f"{path} cannot be read ({said}): restore it, or remove it") from error
 
 
 def write_record(folder: Path, record: CheckpointRecord) -> None:

@@ -236,6 +236,22 @@ def test_results_of_other_weights_are_refused(captioner: Path, results: Path, tm
     assert not (tmp_path / "card").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [({"steps": "many"}, "steps"), ({"hyper": 3}, "hyper"), ({"hyper": {"model": "big", "x": [1]}}, "")],
+)
+def test_a_record_that_is_not_one(change: dict[str, Any], status: str, copied: Path, tmp_path: Path) -> None:
+    """It is refused in one line, or its odd settings are left out."""
+    told = json.loads((copied / RECORD).read_text())
+    (copied / RECORD).write_text(json.dumps(told | change))
+    if not status:
+        write_model_card(copied, tmp_path / "card")
+        return
+    with pytest.raises(CaptionlakeError, match=f"{RECORD} cannot be read .*{status}") as error:
+        write_model_card(copied, tmp_path / "card")
+    assert "\n" not in str(error.value)
+
+
 def test_another_release_of_the_name_is_refused(copied: Path, training_lake: Path, tmp_path: Path) -> None:
     record = read_record(copied)
     assert record is not None
