@@ -81,7 +81,7 @@ def _layout_problems(file: LocalFile) -> list[str]:
 
 
 def licence_problems(lake: Lake, files: list[LocalFile]) -> list[str]:
-    """Bytes or URLs in the written files that their source does not let us pass on; every row is looked at.
+    """Bytes or URLs in the written files that their source does not let us pass on; every row of a mixed file is looked at.
 
     Independent of the export: it goes by the files' own columns and by ``sources``.
     """
@@ -89,8 +89,6 @@ def licence_problems(lake: Lake, files: list[LocalFile]) -> list[str]:
     import pyarrow.parquet as pq
 
     allowed = dict(lake.rows("SELECT source, redistribute FROM sources"))
-    if allowed and all(value == "bytes" for value in allowed.values()):
-        return []
     bytes_ok = [source for source, value in allowed.items() if value == "bytes"]
     url_ok = [source for source, value in allowed.items() if value != "none"]
     found = []
@@ -101,6 +99,8 @@ def licence_problems(lake: Lake, files: list[LocalFile]) -> list[str]:
             names = set(parquet.schema_arrow.names)
             if not {"source", "image"} <= names:
                 continue
+            if set(pc.unique(parquet.read(columns=["source"])["source"]).to_pylist()) <= set(bytes_ok):
+                continue  # nothing in it needs to be looked at
             columns = ["source", "image", *(["url"] if "url" in names else [])]
             for batch in parquet.iter_batches(batch_size=100, columns=columns):
                 sources = batch.column("source")
