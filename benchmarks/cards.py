@@ -43,7 +43,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "lake"
         with Lake.init(folder) as lake:
-            fill(lake, rows, ["woman", "man", "person", *vocabulary()])
+            words = vocabulary()
+            fill(lake, rows, [*words[:20], "woman", "man", "person", *words[20:]])
             lake.commit(lambda connection: connection.execute(MORE.format(rows=rows)))
             lake.commit(lambda connection: connection.execute(RELEASE.format(rows=rows)))
             lake.commit(lambda connection: connection.execute(EXCLUDED.format(rows=rows)))

@@ -210,14 +210,11 @@ def _ask(
     *,
     told: Callable[[str, float], None] | None = None,
 ) -> Facts:
-    from captionlake.lake.releases.views import create_release_views
-
     facts: dict[str, Fact] = {}
     # A connection of its own: there the views of the release hide the lake's tables. One transaction: all answers are of one moment.
     with lake.connection.cursor() as pinned:
         pinned.execute("USE lake")
-        pinned.execute("BEGIN")
-        _keep(pinned, create_release_views(pinned, release.name, release.version))
+        _begin(lake, pinned, release)
         for name, scope, sql in asked:
             started = time.perf_counter()
             facts[name] = _run(lake.connection if scope == "lake" else pinned, name, scope, sql)
@@ -227,13 +224,27 @@ def _ask(
     return Facts(release.name, release.version, facts)
 
 
-def _keep(connection: duckdb.DuckDBPyConnection, views: list[str]) -> None:
-    """The release's rows as tables of this connection: every query would join them again. They are dropped with the transaction."""
-    for view in ("items", "captions", "conversations"):
-        if view in views:
+def _begin(lake: Lake, connection: duckdb.DuckDBPyConnection, release: Release) -> None:
+    """A transaction, in which the release's rows are tables: as views they would be joined again by every query.
+
+    They are made before it, since tables of an open transaction are read by one thread, and again if the lake was changed meanwhile.
+    """
+    from captionlake.lake.releases.views import create_release_views
+
+    kept = ("items", "captions", "conversations")
+    while True:
+        moment = lake.snapshot()
+        views = create_release_views(connection, release.name, release.version)
+        for view in (view for view in kept if view in views):
             connection.execute(f'CREATE TEMP TABLE "_{view}" AS SELECT * FROM {view}')
             connection.execute(f'DROP VIEW temp.main."{view}"')
             connection.execute(f'ALTER TABLE temp.main."_{view}" RENAME TO "{view}"')
+        connection.execute("BEGIN")
+        if lake.snapshot() == moment:
+            return
+        connection.execute("ROLLBACK")
+        for view in (view for view in kept if view in views):
+            connection.execute(f'DROP TABLE temp.main."{view}"')
 
 
 def _run(connection: duckdb.DuckDBPyConnection, name: str, scope: Scope, sql: str) -> Fact:

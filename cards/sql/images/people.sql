@@ -33,25 +33,30 @@ WITH lexicon AS (
         ('occupation: waiter', ['waiter', 'waitress', 'bartender', 'server']), ('occupation: worker', ['worker', 'workers', 'construction'])
     ) AS lists("group", words)
 ),
+numbered AS (SELECT "group", 1::BIGINT << row_number() OVER (ORDER BY "group") AS bit FROM (SELECT DISTINCT "group" FROM lexicon)),
 marked AS (
-    SELECT "group", before || word || behind AS word
-    FROM lexicon, (VALUES (''), ('"'), ('('), ('“')) AS b(before),
+    SELECT before || word || behind AS word, bit_or(bit) AS bits
+    FROM lexicon JOIN numbered USING ("group"), (VALUES (''), ('"'), ('('), ('“')) AS b(before),
         (VALUES (''), ('.'), (','), (';'), (':'), ('!'), ('?'), ('"'), (')'), ('”'), ('''s'), ('’s'), ('."'), (',"')) AS e(behind)
+    GROUP BY ALL
 ),
 written AS (
     SELECT "position", ordinal, unnest(string_split(replace(lower("text"), chr(10), ' '), ' ')) AS word FROM captions
 ),
-found AS (
-    SELECT "position", ordinal, list(DISTINCT "group") AS "groups" FROM written JOIN marked USING (word) GROUP BY ALL
-),
+found AS (SELECT bit_or(bits) AS bits FROM written JOIN marked USING (word) GROUP BY "position", ordinal),
+alike AS (SELECT bits, count(*) AS captions FROM found GROUP BY bits), -- few: captions with words of the same groups
 told AS (
-    SELECT list_contains("groups", 'women') AS women, list_contains("groups", 'men') AS men,
-        unnest(list_prepend('any of these', "groups")) AS "group"
-    FROM found
+    SELECT coalesce("group", 'any of these') AS "group", captions,
+        bits & (SELECT bit FROM numbered WHERE "group" = 'women') <> 0 AS women,
+        bits & (SELECT bit FROM numbered WHERE "group" = 'men') <> 0 AS men
+    FROM alike JOIN (FROM numbered UNION ALL SELECT NULL, -1) ON bits & bit <> 0
 )
-SELECT "group", count(*) AS captions, round(100.0 * count(*) / (SELECT count(*) FROM captions), 2)::DOUBLE AS "percent",
-    count(*) FILTER (women AND NOT men) AS with_women, count(*) FILTER (men AND NOT women) AS with_men,
-    count(*) FILTER (women AND men) AS with_both, count(*) FILTER (NOT women AND NOT men) AS with_neither
+SELECT "group", sum(captions)::BIGINT AS captions,
+    round(100.0 * sum(captions) / (SELECT count(*) FROM captions), 2)::DOUBLE AS "percent",
+    coalesce(sum(captions) FILTER (women AND NOT men), 0)::BIGINT AS with_women,
+    coalesce(sum(captions) FILTER (men AND NOT women), 0)::BIGINT AS with_men,
+    coalesce(sum(captions) FILTER (women AND men), 0)::BIGINT AS with_both,
+    coalesce(sum(captions) FILTER (NOT women AND NOT men), 0)::BIGINT AS with_neither
 FROM told
 GROUP BY "group"
 ORDER BY "group" = 'any of these' DESC, "group" LIKE '%: %', split_part("group", ':', 1), captions DESC, "group"
