@@ -5,6 +5,7 @@ in of a new version only what changed. Pictures are compressed already and are s
 """
 
 import json
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ class SplitWriter:
         self._files: list[Path] = []
         self._writer: pq.ParquetWriter | None = None
         self._file_bytes = 0
+        self._syncing = ThreadPoolExecutor(1, thread_name_prefix="sync")
+        self._synced: Future[None] | None = None
 
     def write(self, group: pa.Table) -> None:
         """Append a row group."""
@@ -75,11 +78,14 @@ class SplitWriter:
             self._file_bytes = 0
         self._writer.write_table(group, row_group_size=max(1, group.num_rows))
         self._file_bytes += group.nbytes
+        if self._synced is None or self._synced.done():  # the disk works while the next group is made
+            self._synced = self._syncing.submit(sync_file, self._files[-1])
 
     def close(self) -> list[Path]:
         """Finish, name the files, and have them on the disk."""
         if self._writer is not None:
             self._writer.close()
+        self._syncing.shutdown()
         for path in self._files:
             sync_file(path)
         total = len(self._files)
