@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -89,7 +90,8 @@ def croissant(facts: Facts) -> bytes:
     recipe = RecipeText.parse(facts["recipe"].only["recipe"])
     release, own = facts["release"].only, licence(facts)
     told = own.link if own.identifier == "other" and web_url(own.link) else licence_url(own.identifier)
-    home = f"{_HOME}/{facts.repo}" if facts.repo else f"https://github.com/captionlake/captionlake#{facts.label}"
+    unpublished = f"urn:captionlake:{quote(facts.name)}:{facts.version}:{release['content_sha256']}"  # which has no page
+    home = f"{_HOME}/{facts.repo}" if facts.repo else unpublished
     document: dict[str, Any] = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
