@@ -1,5 +1,6 @@
 """What would go wrong, found before anything is sent: names, limits of the Hub, licences, hashes. All problems at once."""
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -75,45 +76,74 @@ def _layout_problems(file: LocalFile) -> list[str]:
     largest = max((group.total_byte_size for group in groups), default=0)
     if largest > LARGEST_ROW_GROUP:
         found.append(f"{file.path} has a row group of {largest:,} bytes: the Hub's viewer reads up to 300 MB")
+    told = json.loads((metadata.metadata or {}).get(b"captionlake", b"{}"))
+    if not told.get("content_defined_chunks"):
+        found.append(f"{file.path} is not in content-defined chunks, so that each version is sent whole: export it again")
     if any(not group.column(0).has_offset_index for group in groups):
         found.append(f"{file.path} has no page index: export it again with this captionlake")
     return found
 
 
 def licence_problems(lake: Lake, files: list[LocalFile]) -> list[str]:
-    """Bytes or URLs in the written files that their source does not let us pass on; every row of a mixed file is looked at.
+    """Bytes or URLs in the written files that their source does not let us pass on, a line a file.
 
-    Independent of the export: it goes by the files' own columns and by ``sources``.
+    Independent of the export: it goes by the files' own columns and by what the lake says of sources and pictures.
     """
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     allowed = dict(lake.rows("SELECT source, redistribute FROM sources"))
-    bytes_ok = [source for source, value in allowed.items() if value == "bytes"]
-    url_ok = [source for source, value in allowed.items() if value != "none"]
     found = []
     for file in files:
-        if not file.path.endswith(".parquet"):
-            continue
-        with pq.ParquetFile(file.source) as parquet:
-            names = set(parquet.schema_arrow.names)
-            if not {"source", "image"} <= names:
-                continue
-            if set(pc.unique(parquet.read(columns=["source"])["source"]).to_pylist()) <= set(bytes_ok):
-                continue  # nothing in it needs to be looked at
-            columns = ["source", "image", *(["url"] if "url" in names else [])]
-            for batch in parquet.iter_batches(batch_size=100, columns=columns):
-                sources = batch.column("source")
-                held = pc.is_valid(pc.struct_field(batch.column("image"), "bytes"))
-                wrong = pc.sum(pc.and_(held, pc.invert(pc.is_in(sources, _set(bytes_ok))))).as_py() or 0
-                if wrong:
-                    found.append(f"{file.path} holds the bytes of {wrong} pictures whose source does not allow it")
-                    break
-                urls = pc.is_valid(batch.column("url")) if "url" in names else None
-                if urls is not None and pc.sum(pc.and_(urls, pc.invert(pc.is_in(sources, _set(url_ok))))).as_py():
-                    found.append(f"{file.path} holds URLs whose source allows none")
-                    break
+        if file.path.endswith(".parquet"):
+            with pq.ParquetFile(file.source) as parquet:
+                names = set(parquet.schema_arrow.names)
+                if {"source", "image"} <= names:
+                    problem = _of_images(parquet, allowed)
+                else:
+                    problem = _of_conversations(parquet, lake) if {"pictures", "picture_ids"} <= names else None
+            found += [f"{file.path} holds {problem}"] if problem else []
     return found
+
+
+def _of_images(parquet: Any, allowed: dict[str, str]) -> str | None:
+    import pyarrow.compute as pc
+
+    bytes_ok = [source for source, value in allowed.items() if value == "bytes"]
+    url_ok = [source for source, value in allowed.items() if value != "none"]
+    if set(pc.unique(parquet.read(columns=["source"])["source"]).to_pylist()) <= set(bytes_ok):
+        return None  # nothing in it needs to be looked at
+    columns = [name for name in ("source", "image", "url") if name in parquet.schema_arrow.names]
+    for batch in parquet.iter_batches(batch_size=100, columns=columns):
+        sources = batch.column("source")
+        held = pc.is_valid(pc.struct_field(batch.column("image"), "bytes"))
+        wrong = pc.sum(pc.and_(held, pc.invert(pc.is_in(sources, _set(bytes_ok))))).as_py() or 0
+        if wrong:
+            return f"the bytes of {wrong} pictures whose source does not allow it"
+        urls = pc.is_valid(batch.column("url")) if "url" in columns else None
+        if urls is not None and pc.sum(pc.and_(urls, pc.invert(pc.is_in(sources, _set(url_ok))))).as_py():
+            return "URLs whose source allows none"
+    return None
+
+
+def _of_conversations(parquet: Any, lake: Lake) -> str | None:
+    """A picture may go up where one source of it allows that."""
+    import pyarrow as pa
+
+    for batch in parquet.iter_batches(batch_size=100, columns=["pictures", "picture_ids"]):
+        held = [
+            image_id
+            for pictures, ids in zip(*(batch.column(name).to_pylist() for name in ("pictures", "picture_ids")), strict=True)
+            for picture, image_id in zip(pictures or [], ids or [], strict=True)
+            if picture is not None and picture["bytes"] is not None
+        ]  # fmt: skip
+        with lake.registered(_held=pa.table({"image_id": pa.array(held, pa.string())})):
+            wrong = lake.value(
+                "SELECT count(DISTINCT image_id) FROM _held ANTI JOIN (SELECT image_id FROM images SEMI JOIN _held USING (image_id) "
+                "JOIN sources USING (source) WHERE redistribute = 'bytes') USING (image_id)"
+            )
+        if wrong:
+            return f"the bytes of {wrong} pictures whose sources do not allow it"
+    return None
 
 
 def _set(values: list[str]) -> Any:

@@ -25,6 +25,7 @@ _BYTES_PER_FILE = 512 * 2**20
 def described(schema: pa.Schema, features: dict[str, Any], release: Release, **told: Any) -> pa.Schema:
     """The schema with what the Hub is to know of its columns, and with what release the rows are of, and ``told`` beside."""
     told = {"release": release.label, "content_sha256": release.content_sha256, "kind": release.kind, **told}
+    told["content_defined_chunks"] = True  # nothing else in a file says so
     return schema.with_metadata(
         {"huggingface": json.dumps({"info": {"features": features}}), "captionlake": json.dumps(told)}
     )

@@ -45,6 +45,24 @@ def test_bytes_and_urls_that_may_not_be_passed_on_are_found(sealed_lake: Path, e
         ]
 
 
+def test_pictures_of_conversations_that_may_not_be_passed_on_are_found(sealed_lake: Path, tmp_path: Path) -> None:
+    kinds = pa.schema(
+        [
+            ("pictures", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),
+            ("picture_ids", pa.list_(pa.string())),
+        ]
+    )
+    with Lake.open(sealed_lake) as lake:
+        query = "SELECT image_id FROM images JOIN sources USING (source) WHERE (redistribute = 'bytes') = ? ORDER BY 1"
+        ours, theirs = (lake.rows(query, [right])[0][0] for right in (True, False))
+        own = {"bytes": b"x", "path": "x"}
+        for ids, wrong in (([ours], 0), ([ours, theirs], 1), (["f" * 64], 1)):
+            rows = [{"pictures": [own] * len(ids), "picture_ids": ids}, {"pictures": [None], "picture_ids": [theirs]}]
+            pq.write_table(pa.Table.from_pylist(rows, kinds), tmp_path / "talk.parquet")
+            found = preflight.licence_problems(lake, local_files(tmp_path))
+            assert len(found) == wrong, ids
+
+
 def test_layouts_that_the_hub_does_not_like_are_found_together(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,6 +79,7 @@ def test_layouts_that_the_hub_does_not_like_are_found_together(
         "the Hub takes 50 GB",
         "has a row group of",
         "has no page index",
+        "is not in content-defined chunks",
     ):
         assert part in found
 
