@@ -75,9 +75,11 @@ class Chat:
         said: list[str] = []
         try:
             with closing(writing.pieces()) as pieces:
-                for piece in pieces:
-                    said.append(piece)
-                    yield piece
+                for written in pieces:
+                    piece = written if said else written.lstrip()  # many tokenizers put a space before the first word
+                    if piece:
+                        said.append(piece)
+                        yield piece
         except (GeneratorExit, KeyboardInterrupt):
             self._keep(messages, pictures, writing.answer("".join(said)))
             raise
