@@ -90,7 +90,9 @@ def croissant(facts: Facts) -> bytes:
     recipe = RecipeText.parse(facts["recipe"].only["recipe"])
     release, own = facts["release"].only, licence(facts)
     told = own.link if own.identifier == "other" and web_url(own.link) else licence_url(own.identifier)
-    unpublished = f"urn:captionlake:{quote(facts.name)}:{facts.version}:{release['content_sha256']}"  # which has no page
+    unpublished = (
+        f"urn:captionlake:{quote(facts.name)}:{facts.version}:{release['content_sha256']}"  # which has no page
+    )
     home = f"{_HOME}/{facts.repo}" if facts.repo else unpublished
     document: dict[str, Any] = {
         "@context": CONTEXT,

@@ -66,6 +66,10 @@ def publish(
     if done.state == "dry run":
         lines += [f"  + {printable(file['path'])}  {file['bytes']:,}" for file in done.files]
         lines += [f"  - {printable(path)}" for path in done.removed]
+    if erased := done.detail.get("erased"):
+        lines.append(
+            f"history rewritten: {len(erased['objects'])} large files that nothing names any more were deleted there"
+        )
     lines += [f"remains: {line}" for line in done.remains]
     emit(as_json, asdict(done), "\n".join(lines))
 

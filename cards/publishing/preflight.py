@@ -78,7 +78,9 @@ def _layout_problems(file: LocalFile) -> list[str]:
         found.append(f"{file.path} has a row group of {largest:,} bytes: the Hub's viewer reads up to 300 MB")
     told = json.loads((metadata.metadata or {}).get(b"captionlake", b"{}"))
     if not told.get("content_defined_chunks"):
-        found.append(f"{file.path} is not in content-defined chunks, so that each version is sent whole: export it again")
+        found.append(
+            f"{file.path} is not in content-defined chunks, so that each version is sent whole: export it again"
+        )
     if any(not group.column(0).has_offset_index for group in groups):
         found.append(f"{file.path} has no page index: export it again with this captionlake")
     return found
