@@ -3,9 +3,9 @@
     python benchmarks/takedown.py
     python benchmarks/takedown.py --rows 12000 120000
 
-The lake is that of benchmarks/captions.py (no pictures lie behind its rows) with one shard of a thousand real ones, of which one is taken down, and
-a release of all. Bytes are those of new files in the lake, the catalog's own left out, which is packed anew as a whole: SQLite keeps what was deleted
-in free pages otherwise.
+The lake is that of benchmarks/captions.py (no pictures lie behind its rows) with one shard of a thousand real ones, of which one is taken
+down, and a release of all. Bytes are those of new files in the lake, without the catalog's own, which is packed anew as a whole: SQLite
+keeps what was deleted in free pages otherwise.
 """
 
 import argparse
