@@ -115,7 +115,7 @@ def store(lake: Lake, pictures: list[tuple[int, bytes]]) -> None:
             writer.add(image_id, data)
         located = writer.finish()
         with write_lock(lake.path):
-            shard = place_shard(staging / "shard.parquet", lake.path / "images")
+            shard = place_shard(staging / "shard.parquet", lake.images)
     same = {
         "source": "made",
         "collection": "coco",

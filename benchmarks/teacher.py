@@ -58,7 +58,7 @@ def fill(lake: Lake, count: int, side: int) -> None:
             writer.add(ids[-1], data)
         located = writer.finish()
         with write_lock(lake.path):
-            shard = place_shard(staging / "shard.parquet", lake.path / "images")
+            shard = place_shard(staging / "shard.parquet", lake.images)
     rows = pa.table(
         {
             "source": ["made"] * count,

@@ -7,6 +7,7 @@ import importlib
 import logging
 import re
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -50,17 +51,17 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def literal_glob(folder: Path) -> str:
+def literal_glob(folder: Path | str) -> str:
     """A folder's path with the characters that DuckDB's file patterns would read otherwise escaped."""
     return re.sub(r"([\[*?])", r"[\1]", str(folder))
 
 
-def connect() -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection in memory with the lake's extensions loaded and nothing installed or loaded by itself.
+def connect(more: Sequence[str] = ()) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection in memory with the lake's extensions, and ``more``, loaded and nothing installed or loaded by itself.
 
     DuckDB checks the signature of a file of 35 MB in 0.1 s: once a process is enough. Nothing unsigned loads afterwards.
     """
-    paths = [extension_path(name) for name in ("ducklake", "sqlite_scanner")]
+    paths = [extension_path(name) for name in ("ducklake", "sqlite_scanner", *more)]
     connection = duckdb.connect(
         config={
             "autoinstall_known_extensions": "false",
@@ -76,12 +77,19 @@ def connect() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def attach(connection: duckdb.DuckDBPyConnection, lake: Path, *, read_only: bool = False) -> None:
-    """Attach the lake in folder ``lake`` as ``lake`` and make it the default schema.
+def attach(
+    connection: duckdb.DuckDBPyConnection, lake: Path, *, data: str | None = None, read_only: bool = False
+) -> None:
+    """Attach the lake in folder ``lake`` as ``lake`` and make it the default schema. ``data``: where its tables' files lie (default:
+    its folder ``data``).
 
     The write-ahead log lets readers go on beside a writer; the data path is given each time, so that a moved lake opens.
     """
-    options = [f"DATA_PATH {quote(str(lake / 'data'))}", "META_JOURNAL_MODE 'WAL'", f"META_BUSY_TIMEOUT {_BUSY_MS}"]
+    options = [
+        f"DATA_PATH {quote(data or str(lake / 'data'))}",
+        "META_JOURNAL_MODE 'WAL'",
+        f"META_BUSY_TIMEOUT {_BUSY_MS}",
+    ]
     options += ["OVERRIDE_DATA_PATH true"] + (["READ_ONLY"] if read_only else [])
     target = quote(f"ducklake:sqlite:{lake / CATALOG}")
     try:

@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--data", metavar="s3://BUCKET/PREFIX", help="Where tables and pictures are to lie (default: in FOLDER).")
 @json_option
-def init(folder: Path, as_json: bool) -> None:
+def init(folder: Path, data: str | None, as_json: bool) -> None:
     """Make a new lake in FOLDER."""
     from captionlake.lake import Lake
 
-    with Lake.init(folder) as lake:
+    with Lake.init(folder, data) as lake:
         emit(
             as_json,
-            {"lake": str(lake.path)},
+            {"lake": str(lake.path)} | ({} if lake.place.bucket is None else {"data": lake.place.bucket.url}),
             f"a new lake in {lake.path}; next:  captionlake ingest SOURCE INPUT --lake {folder}",
         )
 

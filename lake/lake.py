@@ -19,11 +19,15 @@ import pyarrow as pa
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import catalog
+from captionlake.lake.bucket import Bucket, endpoint_of_environment
 from captionlake.lake.catalog import first_line, quote
 from captionlake.lake.durable import sync_folder
 from captionlake.lake.locking import write_lock
+from captionlake.lake.place import Place
+from captionlake.lake.s3_storage import S3Storage, refuse_used
 from captionlake.lake.shards import NO_SHARD, Locator, ShardReader, ShardWriter, old_shards, remove_shards
 from captionlake.lake.staging import staging_folder, sweep_staging
+from captionlake.lake.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -41,26 +45,39 @@ _MERGE_ABOVE = 64  # data files of one table; past it, small files are merged af
 class Lake:
     """A lake that is open. Use ``Lake.init`` once and ``Lake.open`` after; close it, or use it in a ``with``."""
 
-    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection, place: Place) -> None:
         self.path = path
         self.connection = connection
-        self._reader = ShardReader(path / "images")
+        self.place = place
+        self._reader = ShardReader(place.images)
+
+    @property
+    def images(self) -> Storage:
+        """Where the shards of pictures lie."""
+        return self.place.images
 
     @classmethod
-    def init(cls, path: str | Path) -> "Lake":
-        """Make a new lake in ``path``: all of it, or nothing. A folder that holds a lake, or what is left of one, is refused."""
+    def init(cls, path: str | Path, data: str | None = None) -> "Lake":
+        """Make a new lake in ``path``: all of it, or nothing. A folder that holds a lake, or what is left of one, is refused.
+
+        ``data``: ``s3://BUCKET/PREFIX``, where tables and pictures are to lie (default: in the lake's folder). The server is AWS, or
+        that of ``AWS_ENDPOINT_URL``.
+        """
         folder = Path(path).expanduser().absolute()
+        place = Place(folder, Bucket(data, endpoint_of_environment()) if data else None)
         try:
-            for name in ("data", "images", "staging", "spool"):
+            for name in ("staging", "spool", *(() if data else ("data", "images"))):
                 (folder / name).mkdir(parents=True, exist_ok=True)
             with write_lock(folder), staging_folder(folder, "init") as staging:
-                _check_free(folder)
-                connection = catalog.connect()
-                catalog.attach(connection, staging)
+                _check_free(folder, place)
+                connection = place.connect()
+                catalog.attach(connection, staging, data=place.data.url if data else None)
                 catalog.create_schema(connection)
                 catalog.set_options(connection)
                 connection.close()
-                ShardWriter(folder / "images" / NO_SHARD).finish()  # the view of the pictures needs a first file
+                ShardWriter(staging / NO_SHARD).finish()
+                place.images.put(staging / NO_SHARD, NO_SHARD)  # the view of the pictures needs a first file
+                place.note(folder)
                 (staging / catalog.CATALOG).rename(folder / catalog.CATALOG)
                 sync_folder(folder)
         except OSError as error:
@@ -80,16 +97,19 @@ class Lake:
         folder = Path(path).expanduser().absolute()
         if not cls.exists(folder):
             raise CaptionlakeError(f"no lake in {folder}: make one with  captionlake init {folder}")
-        connection = catalog.connect()
+        place = Place.of(folder)
+        if place.bucket is not None:
+            _check_there(place)
+        connection = place.connect()
         try:
-            catalog.attach(connection, folder)
+            catalog.attach(connection, folder, data=place.data.url)
             catalog.check_schema(connection, folder)
             if catalog.lacks_tables(connection):
                 with write_lock(folder):
                     catalog.add_tables(connection)
             spill = folder / "staging" / f"duckdb-{uuid.uuid4().hex[:12]}"  # made when a query first needs it
             connection.execute(f"SET temp_directory = {quote(str(spill))}")
-            connection.execute(f"CREATE TEMP VIEW image_bytes AS {image_bytes_query(folder)}")
+            connection.execute(f"CREATE TEMP VIEW image_bytes AS {image_bytes_query(place)}")
         except duckdb.Error as error:
             connection.close()
             raise CaptionlakeError(
@@ -98,7 +118,7 @@ class Lake:
         except BaseException:
             connection.close()
             raise
-        return cls(folder, connection)
+        return cls(folder, connection, place)
 
     def __enter__(self) -> Self:
         return self
@@ -152,8 +172,11 @@ class Lake:
 
     def pictures(self, image_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """(image_id, bytes) of the pictures named, in the order in which they lie on disk, each checked against its SHA-256."""
-        for image_id, locator in self._located(image_ids):
-            yield image_id, self._reader.read(image_id, locator)
+        places = list(self._located(image_ids))
+        for (image_id, _), data in zip(places, self._reader.read_several(places), strict=True):
+            if isinstance(data, CaptionlakeError):
+                raise data
+            yield image_id, data
 
     def picture_at(self, image_id: str, locator: Locator) -> bytes:
         """As ``picture``, where the place is known already."""
@@ -222,6 +245,7 @@ class Lake:
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
+                self.place.refresh(self.connection)
                 with write_lock(self.path):
                     return self._transaction(change, tables)
             except duckdb.Error as error:
@@ -265,7 +289,7 @@ class Lake:
         data files that a merge replaced over a day ago (no snapshot needs them; a reader may still have been at them)."""
         sweep_staging(self.path)
         with write_lock(self.path):
-            remove_shards(self.path / "images", self.needless_shards())
+            remove_shards(self.images, self.needless_shards())
             # DuckLake tells days apart alone (see captionlake.lake.maintenance): all that was replaced before yesterday.
             before = "date_trunc('day', now()) - INTERVAL '1 day 1 microsecond'"
             self.connection.execute(f"CALL ducklake_cleanup_old_files('lake', older_than => {before})")
@@ -276,7 +300,7 @@ class Lake:
         None where no row names any: such a catalog may be the wrong one.
         """
         named = {shard for (shard,) in self.rows("SELECT DISTINCT shard FROM images")}
-        needless = old_shards(self.path / "images") - named if named else set()
+        needless = old_shards(self.images) - named if named else set()
         if needless:
             for (snapshot,) in self.rows(_SNAPSHOTS_OF_IMAGES):
                 query = f"SELECT DISTINCT shard FROM images AT (VERSION => {snapshot:d}) WHERE list_contains(?, shard)"
@@ -304,9 +328,9 @@ def insert_new(connection: duckdb.DuckDBPyConnection, table: str, rows: str, key
     return int(found[0]) if found else 0
 
 
-def image_bytes_query(lake: Path) -> str:
+def image_bytes_query(place: Place) -> str:
     """SQL for the pictures' bytes, of committed rows alone: a shard that no row names is not visible."""
-    shards = f"{catalog.literal_glob(lake / 'images')}/shard-*.parquet"
+    shards = f"{catalog.literal_glob(place.images.url)}/shard-*.parquet"
     return (
         "SELECT stored.image_id, stored.bytes "
         f"FROM read_parquet({quote(shards)}, filename = true, file_row_number = true) stored "
@@ -315,10 +339,18 @@ def image_bytes_query(lake: Path) -> str:
     )
 
 
-def _check_free(folder: Path) -> None:
+def _check_there(place: Place) -> None:
+    """One request, which tells what is wrong with the bucket, the network or the credentials."""
+    if place.images.size(NO_SHARD) is None:
+        raise CaptionlakeError(f"{place.images.url} has no pictures of a lake: restore it, or look at storage.json")
+
+
+def _check_free(folder: Path, place: Place) -> None:
     if (folder / catalog.CATALOG).exists():
         raise CaptionlakeError(f"{folder} already holds a lake: use it as it is, or choose another folder")
-    left = [*(folder / "images").iterdir(), *(folder / "data").iterdir(), *folder.glob(f"{catalog.CATALOG}-*")]
+    left = [*folder.glob(f"{catalog.CATALOG}-*"), *folder.glob("data/*"), *folder.glob("images/*")]
+    if place.bucket is not None:
+        refuse_used(S3Storage(place.bucket, ""))
     if [path for path in left if path.name != NO_SHARD]:
         raise CaptionlakeError(
             f"{folder} holds pictures or tables but no {catalog.CATALOG}: restore it from a backup, or choose another folder"

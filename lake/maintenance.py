@@ -10,7 +10,6 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import duckdb
 
@@ -89,8 +88,9 @@ def remove_orphans(lake: Lake, older_than: timedelta, *, dry_run: bool = False) 
 
 def _remove(lake: Lake, function: str, before: datetime, dry_run: bool) -> Freed:
     call = f"SELECT path FROM {function}('lake', older_than => TIMESTAMPTZ {quote(before.isoformat())}, dry_run => %s)"
+    root = f"{lake.place.data.url}/"
     with _writing(lake):
-        freed = Freed.of(Path(path) for (path,) in lake.rows(call % "true"))
+        freed = lake.place.data.freed(path.removeprefix(root) for (path,) in lake.rows(call % "true"))
         if not dry_run:
             lake.rows(call % "false")
     return freed
@@ -107,7 +107,7 @@ def waiting(lake: Lake, gone: Collection[int] = ()) -> Freed:
         "WHERE f.end_snapshot IS NOT NULL AND NOT EXISTS (SELECT 1 FROM __ducklake_metadata_lake.ducklake_snapshot k "
         "WHERE NOT list_contains(?::BIGINT[], k.snapshot_id) AND k.snapshot_id >= f.begin_snapshot AND k.snapshot_id < f.end_snapshot)"
     )
-    return Freed.of(lake.path / "data" / path for (path,) in lake.rows(query, [list(gone)]))
+    return lake.place.data.freed(path for (path,) in lake.rows(query, [list(gone)]))
 
 
 def vacuum_catalog(lake: Lake) -> bool:

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -13,17 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from captionlake.errors import CaptionlakeError
-from captionlake.lake.shards import Locator, ShardReader
+from captionlake.lake.shards import Place, ShardReader
+from captionlake.lake.storage import Storage
 
 _TOGETHER = 32  # pictures that a thread takes at once
-
-Place = tuple[str, Locator]  # a picture's id, and where it lies
 
 
 class ParallelReader:
     """Reads pictures by as many threads as there are cores, each with files of its own; use it in a ``with``."""
 
-    def __init__(self, images: Path, threads: int | None = None) -> None:
+    def __init__(self, images: Storage, threads: int | None = None) -> None:
         self._images = images
         self._own = threading.local()
         self._readers: list[ShardReader] = []
@@ -71,12 +69,4 @@ class ParallelReader:
                 self._own.room = bytearray(largest)
             room = memoryview(self._own.room)
             targets = [room[: locator.n_bytes] for _, locator in places]
-        return [_read(reader, *place, target) for place, target in zip(places, targets, strict=True)]
-
-
-def _read(reader: ShardReader, image_id: str, locator: Locator, target: memoryview) -> CaptionlakeError | None:
-    try:
-        reader.read_into(image_id, locator, target)
-    except CaptionlakeError as error:
-        return error
-    return None
+        return list(reader.read_several_into(places, targets))

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -95,6 +95,7 @@ def open_query(
     if release is not None and at is not None:
         raise CaptionlakeError("a release and a snapshot at once: give one of --release and --at")
     limits = limits or QueryLimits()
+    secret = _secret(folder)
     with staging_folder(folder, "query") as staging:
         request = {
             "lake": str(folder),
@@ -105,11 +106,21 @@ def open_query(
             "max_rows": max_rows,
             "limits": asdict(limits) | {"process_mib": limits.memory_mib + 1024},
         }
-        reply = _ask_child(request, limits.seconds, staging / "stderr.txt")
+        reply = _ask_child(request, limits.seconds, staging / "stderr.txt", secret)
         yield QueryResult(staging / "result.arrow", reply["rows"], reply["more"])
 
 
-def _ask_child(request: dict[str, Any], seconds: float, errors: Path) -> dict[str, Any]:
+def _secret(lake: Path) -> str | None:
+    """What lets DuckDB read the lake's bucket, where it has one."""
+    if not (lake / "storage.json").is_file():
+        return None
+    from captionlake.lake.place import Place
+
+    bucket = Place.of(lake).bucket
+    return None if bucket is None else bucket.secret()
+
+
+def _ask_child(request: dict[str, Any], seconds: float, errors: Path, secret: str | None) -> dict[str, Any]:
     deadline = time.monotonic() + seconds
     Path(request["folder"], "request.json").write_text(json.dumps(request), encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if name in _ENVIRONMENT}
@@ -118,14 +129,17 @@ def _ask_child(request: dict[str, Any], seconds: float, errors: Path) -> dict[st
         errors.open("wb") as stderr,
         subprocess.Popen(
             [sys.executable, "-P", "-m", "captionlake.lake.query_child", request["folder"]],
-            stdin=subprocess.PIPE,  # nothing is written: its end tells the child that this process is gone
+            stdin=subprocess.PIPE,  # its end tells the child that this process is gone
             stdout=subprocess.PIPE,
             stderr=stderr,
             env=environment,
         ) as child,
     ):
-        assert child.stdout is not None
+        assert child.stdout is not None and child.stdin is not None
         try:
+            with suppress(BrokenPipeError):  # a child that is gone already tells why below
+                child.stdin.write(json.dumps(secret).encode() + b"\n")
+                child.stdin.flush()
             import pyarrow  # noqa: F401  # needed for the result: imported while the child works
 
             text = _read_until(child.stdout, deadline)

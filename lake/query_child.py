@@ -1,7 +1,7 @@
 """The child process of read-only SQL: one query under limits, its result in a file, a line of JSON about it on stdout.
 
-Run by ``captionlake.lake.query`` with a folder that holds ``request.json`` and takes the result. stdin stays open for as long as the
-parent lives: at its end the child ends too.
+Run by ``captionlake.lake.query`` with a folder that holds ``request.json`` and takes the result. stdin brings one line, the credentials
+of the lake's bucket or null, and stays open for as long as the parent lives: at its end the child ends too.
 """
 
 import json
@@ -20,6 +20,7 @@ from captionlake.lake import catalog
 from captionlake.lake.catalog import first_line, quote
 from captionlake.lake.gate import check
 from captionlake.lake.lake import image_bytes_query
+from captionlake.lake.place import Place
 from captionlake.lake.releases.names import parse_release
 from captionlake.lake.releases.views import create_release_views, create_snapshot_views
 
@@ -30,6 +31,7 @@ _BATCH_ROWS = 10_000
 def main() -> None:
     """Answer one request; exit 0 with ``{"rows": …, "more": …}`` on stdout, or 1 with ``{"error": …}``."""
     request = json.loads(Path(sys.argv[1], "request.json").read_text(encoding="utf-8"))
+    request["secret"] = json.loads(sys.stdin.buffer.readline())  # not in a file
     threading.Thread(target=_end_with_parent, daemon=True).start()
     limits = request["limits"]
     seconds = int(limits["seconds"] * limits["threads"]) + 10
@@ -82,7 +84,7 @@ def _memory(error: Exception, limits: dict[str, Any]) -> str:
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Open the lake, check the query, lock the settings, run it, write its result."""
     lake, folder = Path(request["lake"]), Path(request["folder"])
-    connection = open_read_only(lake)
+    connection = open_read_only(lake, request.get("secret"))
     if request["release"] is not None:
         create_release_views(connection, *parse_release(request["release"]))
     elif request["at"] is not None:
@@ -93,13 +95,13 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     return write_result(batches, folder / "result.arrow", request["max_rows"], request["limits"]["result_mib"])
 
 
-def open_read_only(lake: Path) -> duckdb.DuckDBPyConnection:
-    """A connection that holds the lake, read-only, and its pictures as ``image_bytes``."""
-    connection = catalog.connect()
-    connection.execute("SET allow_persistent_secrets = false")
-    catalog.attach(connection, lake, read_only=True)
+def open_read_only(lake: Path, secret: str | None = None) -> duckdb.DuckDBPyConnection:
+    """A connection that holds the lake, read-only, and its pictures as ``image_bytes``. ``secret``: of its bucket, as SQL."""
+    place = Place.of(lake)
+    connection = place.connect(secret)
+    catalog.attach(connection, lake, data=place.data.url, read_only=True)
     catalog.check_schema(connection, lake)
-    connection.execute(f"CREATE TEMP VIEW image_bytes AS {image_bytes_query(lake)}")
+    connection.execute(f"CREATE TEMP VIEW image_bytes AS {image_bytes_query(place)}")
     return connection
 
 
@@ -114,7 +116,8 @@ def readable(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 def lock_down(connection: duckdb.DuckDBPyConnection, lake: Path, folder: Path, limits: dict[str, Any]) -> None:
     """Settings that hold for the rest of the process, whatever a query says."""
-    allowed = ", ".join(quote(f"{path}/") for path in (lake / "data", lake / "images", folder))
+    place = Place.of(lake)
+    allowed = ", ".join(quote(f"{path}/") for path in (place.data.url, place.images.url, folder))
     for setting in (
         "python_enable_replacements = false",
         f"memory_limit = '{limits['memory_mib']}MiB'",

@@ -9,15 +9,17 @@ import hashlib
 import logging
 import os
 import time
-from collections import OrderedDict
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captionlake.errors import CaptionlakeError
-from captionlake.lake.durable import sync_folder
+from captionlake.lake.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +28,7 @@ NO_SHARD = "shard-000000.parquet"  # empty, in every lake from the first
 _PICTURES_PER_GROUP = 100
 _BYTES_PER_GROUP = 256 * 2**20
 _STALE_SECONDS = 24 * 3600
-_OPEN_FILES = 64
+_BYTES_PER_READ = 16 * 2**20
 SCHEMA = pa.schema([pa.field("image_id", pa.string(), nullable=False), pa.field("bytes", pa.binary(), nullable=False)])
 
 
@@ -40,10 +42,13 @@ class Locator:
     n_bytes: int
 
 
+Place = tuple[str, Locator]  # a picture's id, and where it lies
+
+
 class ShardWriter:
     """Writes one shard; ``finish`` fsyncs it, reads every picture back and returns where each lies. Holds them until then.
 
-    The shard has no number yet: that is given under the write lock, see ``place_shard``.
+    The shard has no name yet: see ``place_shard``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -124,65 +129,124 @@ class ShardWriter:
         return locators
 
 
-def place_shard(staged: Path, images: Path) -> str:
-    """Move a finished shard into ``images`` under the next free number; only under the write lock. Returns its name."""
-    taken = [int(path.stem.removeprefix("shard-")) for path in images.glob("shard-*.parquet")]
-    name = f"shard-{max(taken, default=0) + 1:06d}.parquet"
-    staged.rename(images / name)
-    sync_folder(images)
+def place_shard(staged: Path, images: Storage) -> str:
+    """Put a finished shard in. Returns its name: the next free number, only under the write lock; in a bucket a name of its own."""
+    if images.numbered:
+        named = [name for name in images.names() if _is_shard(name)]
+        taken = [int(name.removeprefix("shard-").removesuffix(".parquet")) for name in named]
+        name = f"shard-{max(taken, default=0) + 1:06d}.parquet"
+    else:
+        name = f"shard-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}.parquet"
+    images.put(staged, name)
     return name
 
 
-def old_shards(images: Path) -> set[str]:
+def _is_shard(name: str) -> bool:
+    return name.startswith("shard-") and name.endswith(".parquet")
+
+
+def old_shards(images: Storage) -> set[str]:
     """Names of the shards that are older than a day: an ingest that wrote a younger one may not have committed its rows yet."""
-    paths = [path for path in images.glob("shard-*.parquet") if path.name != NO_SHARD]
-    return {path.name for path in paths if time.time() - path.stat().st_mtime > _STALE_SECONDS}
+    before = time.time() - _STALE_SECONDS
+    return {
+        one.name for one in images.entries() if _is_shard(one.name) and one.name != NO_SHARD and one.modified < before
+    }
 
 
-def remove_shards(images: Path, names: set[str]) -> None:
+def remove_shards(images: Storage, names: set[str]) -> None:
     """Remove shards that no row names; only under the write lock."""
     for name in sorted(names):
         log.warning("removing %s: no row names it", name)
-        (images / name).unlink(missing_ok=True)
+        images.remove(name)
 
 
 class ShardReader:
-    """Reads pictures by locator and checks each against its SHA-256; keeps up to 64 shards open."""
+    """Reads pictures by locator and checks each against its SHA-256; for one thread."""
 
-    def __init__(self, images: Path) -> None:
-        self._images = images
-        self._open: OrderedDict[str, int] = OrderedDict()
+    def __init__(self, images: Storage) -> None:
+        self._files = images.reader()
 
     def read(self, image_id: str, locator: Locator) -> bytes:
         """The picture's bytes. Raises where the shard is missing or the bytes are not those that were stored."""
-        data = os.pread(self._descriptor(locator.shard), locator.n_bytes, locator.offset)
+        data = self._files.read(locator.shard, locator.offset, locator.n_bytes)
         _check(image_id, locator, data)
         return data
 
     def read_into(self, image_id: str, locator: Locator, target: memoryview) -> None:
         """As ``read``, the bytes laid into ``target``, which is as long as they are."""
-        os.preadv(self._descriptor(locator.shard), [target], locator.offset)
+        self._files.read_into(locator.shard, locator.offset, target)
         _check(image_id, locator, target)
 
-    def _descriptor(self, shard: str) -> int:
-        if shard in self._open:
-            self._open.move_to_end(shard)
-            return self._open[shard]
+    def read_several(self, places: Iterable[Place]) -> Iterator[bytes | CaptionlakeError]:
+        """Of each picture, in the order given, the bytes or what is wrong. Neighbours come in one read where a read takes long."""
+        if not self._files.gap:
+            yield from (self._or_error(*place) for place in places)
+            return
+        for some in _neighbours(places, self._files.gap):
+            yield from self._together(some)
+
+    def read_several_into(
+        self, places: Sequence[Place], targets: Sequence[memoryview]
+    ) -> Iterator[CaptionlakeError | None]:
+        """As ``read_several``, the bytes laid into the targets; of each what is wrong, or None."""
+        if not self._files.gap:
+            for (image_id, locator), target in zip(places, targets, strict=True):
+                try:
+                    self.read_into(image_id, locator, target)
+                except CaptionlakeError as error:
+                    yield error
+                else:
+                    yield None
+            return
+        for target, data in zip(targets, self.read_several(places), strict=True):
+            if isinstance(data, CaptionlakeError):
+                yield data
+            else:
+                target[:] = data
+                yield None
+
+    def _or_error(self, image_id: str, locator: Locator) -> bytes | CaptionlakeError:
         try:
-            descriptor = os.open(self._images / shard, os.O_RDONLY)
-        except OSError as error:
-            raise CaptionlakeError(
-                f"{self._images / shard} cannot be read ({error.strerror}): restore it from a backup"
-            ) from error
-        self._open[shard] = descriptor
-        if len(self._open) > _OPEN_FILES:
-            os.close(self._open.popitem(last=False)[1])
-        return descriptor
+            return self.read(image_id, locator)
+        except CaptionlakeError as error:
+            return error
+
+    def _together(self, places: list[Place]) -> Iterator[bytes | CaptionlakeError]:
+        first, last = places[0][1], places[-1][1]
+        try:
+            whole = self._files.read(first.shard, first.offset, last.offset + last.n_bytes - first.offset)
+        except CaptionlakeError as error:
+            yield from (error for _ in places)
+            return
+        for image_id, locator in places:
+            start = locator.offset - first.offset
+            data = whole[start : start + locator.n_bytes]
+            try:
+                _check(image_id, locator, data)
+            except CaptionlakeError as error:
+                yield error
+            else:
+                yield data
 
     def close(self) -> None:
         """Close all shards."""
-        while self._open:
-            os.close(self._open.popitem()[1])
+        self._files.close()
+
+
+def _neighbours(places: Iterable[Place], gap: int) -> Iterator[list[Place]]:
+    """Cut where the next picture lies in another shard, before the last one's end, or far behind it."""
+    some: list[Place] = []
+    for place in places:
+        if some:
+            first, before, at = some[0][1], some[-1][1], place[1]
+            end = before.offset + before.n_bytes
+            near = at.shard == before.shard and end <= at.offset <= end + gap
+            if not near or at.offset + at.n_bytes - first.offset > _BYTES_PER_READ:
+                yield some
+                some = []
+        some.append(place)
+    if some:
+        yield some
 
 
 def _check(image_id: str, locator: Locator, data: bytes | memoryview) -> None:

@@ -215,6 +215,8 @@ class Store:
             images.append(base | _image(outcome, seen) | {"ingested_at": now})
             captions += caption_rows(outcome.row, self.source, seen.image_id, now)
         shard = self._write_shard(fresh, staging)
+        if shard.path is not None and not self._lake.images.numbered:  # an upload would hold the lock for long
+            shard.name = place_shard(shard.path, self._lake.images)
         for row in images:
             row["row"], row["offset"] = shard.places.get(row["image_id"], (None, None))
         tables = {
@@ -235,7 +237,7 @@ class Store:
         # An error here must not stand in the place of the one that is on its way; what stays is swept in time.
         with suppress(CaptionlakeError, duckdb.Error), write_lock(self._lake.path):
             if not self._lake.value("SELECT count(*) FROM images WHERE shard = ?", [shard.name]):
-                (self._lake.path / "images" / shard.name).unlink(missing_ok=True)
+                self._lake.images.remove(shard.name)
 
     def _keys(self, row: dict[str, Any]) -> dict[str, Any]:
         keys = {name: row.get(name) for name in ("source_key", "subset", "url", "member")}
@@ -306,7 +308,7 @@ def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
 def _write(lake: Lake, shard: _Shard) -> Stored:
     """The transaction: place the shard, add image rows with the place of their bytes, captions, failures."""
     if shard.path is not None and shard.name is None:  # a second attempt finds it placed
-        shard.name = place_shard(shard.path, lake.path / "images")
+        shard.name = place_shard(shard.path, lake.images)
     placed = f"SELECT * REPLACE ({quote(shard.name or '')} AS shard) FROM _images"
     if shard.known or lake.snapshot() != shard.snapshot:  # a picture that the lake has stays where it is
         lake.connection.execute(

@@ -108,7 +108,7 @@ def export_parquet(lake: Lake, label: str, folder: Path, *, own_use: bool = Fals
             "SELECT DISTINCT split FROM release_items WHERE name = ? AND version = ? AND source IS NOT NULL ORDER BY 1",
             [release.name, release.version],
         )
-        with progress(f"export {label}", release.n_items) as advance, ParallelReader(lake.path / "images") as reader:
+        with progress(f"export {label}", release.n_items) as advance, ParallelReader(lake.images) as reader:
             for (split,) in splits:
                 writer = SplitWriter(staging / "data", split, schema, _PICTURES)
                 with (

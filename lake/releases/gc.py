@@ -57,6 +57,7 @@ def collect(lake: Lake, *, keep_days: float = KEEP_DAYS, dry_run: bool = False) 
         "table files": maintenance.remove_scheduled(lake, readers, dry_run=dry_run),
         "orphaned table files": maintenance.remove_orphans(lake, orphans, dry_run=dry_run),
         "picture shards": _shards(lake, dry_run),
+        "uploads": Freed(lake.place.abort_uploads(orphans, dry_run=dry_run)),
         "staging": sweep_staging(lake.path, dry_run=dry_run),
         "spool": _spool(lake, dry_run),
         "cache": _cache(lake, timedelta(days=max(1.0, keep_days)), dry_run),
@@ -72,9 +73,9 @@ def collect(lake: Lake, *, keep_days: float = KEEP_DAYS, dry_run: bool = False) 
 def _shards(lake: Lake, dry_run: bool) -> Freed:
     with write_lock(lake.path):
         needless = lake.needless_shards()
-        freed = Freed.of(lake.path / "images" / name for name in sorted(needless))
+        freed = lake.images.freed(sorted(needless))
         if not dry_run:
-            remove_shards(lake.path / "images", needless)
+            remove_shards(lake.images, needless)
     return freed
 
 

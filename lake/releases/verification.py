@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 from captionlake.lake.lake import Lake
@@ -15,6 +14,7 @@ from captionlake.lake.releases.content import CHUNK, ContentHash, fetched, row_h
 from captionlake.lake.releases.redacted import redacted_rows
 from captionlake.lake.releases.release import Release, find_release
 from captionlake.lake.shards import Locator
+from captionlake.lake.storage import Storage
 
 _SHOWN = 100
 
@@ -84,27 +84,35 @@ def _check_pictures(lake: Lake, release: Release) -> Iterator[tuple[int, list[st
     """Some pictures at a time, in the order in which they lie: how many, and what is wrong with which row. A missing shard is told once."""
     query = files("captionlake.lake.releases").joinpath("sql/verify_pictures.sql").read_text()
     cursor: Any = lake.connection.cursor().execute(query, {"name": release.name, "version": release.version})
-    images = lake.path / "images"
+    images = lake.images
     told: set[str] = set()
+    there: dict[str, bool] = {}
     with ParallelReader(images) as reader:
         while rows := cursor.fetchmany(CHUNK):
             problems: list[str] = []
             for shard, some in groupby(rows, key=itemgetter(0)):
-                problems += _check_shard(reader, images, shard, list(some), told)
+                if shard is not None and shard not in there:
+                    there[shard] = images.size(shard) is not None
+                problems += _check_shard(reader, images, shard, list(some), told, there)
             yield len(rows), problems
 
 
 def _check_shard(
-    reader: ParallelReader, images: Path, shard: str | None, rows: list[tuple[Any, ...]], told: set[str]
+    reader: ParallelReader,
+    images: Storage,
+    shard: str | None,
+    rows: list[tuple[Any, ...]],
+    told: set[str],
+    there: dict[str, bool],
 ) -> Iterator[str]:
     if shard is None:
         for *_, image_id, position, named, _ in rows:
             yield f"row {position} ({named}): picture {image_id} is not in the lake"
-    elif not (images / shard).is_file():
+    elif not there[shard]:
         if shard not in told:
             told.add(shard)
             *_, in_shard = rows[0]
-            yield f"{images / shard} is missing, with {in_shard:,} pictures of the release: restore it from a backup"
+            yield f"{images.url}/{shard} is missing, with {in_shard:,} pictures of the release: restore it from a backup"
     else:
         places = [(image_id, Locator(shard, row, offset, n)) for _, row, offset, n, image_id, *_ in rows]
         for (*_, position, named, _), problem in zip(rows, reader.check(places), strict=True):

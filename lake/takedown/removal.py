@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.cache import drop_cache
+from captionlake.lake.catalog import literal_glob
 from captionlake.lake.lake import Lake
 from captionlake.lake.locking import write_lock
 from captionlake.lake.maintenance import clean_files, expire, rewrite, vacuum_catalog
@@ -65,6 +66,8 @@ def resume(lake: Lake, one: Tombstone) -> Tombstone:
     _pin_anew(lake)
     expire(lake)
     clean_files(lake)
+    lake.place.abort_uploads()
+    lake.place.purge()
     packed = vacuum_catalog(lake)
     receipt = one.touched | {"state": DONE, "done_at": datetime.now(UTC).isoformat(), "catalog_packed": packed}
     lake.commit(lambda c: _note(c, one.takedown_id, receipt))
@@ -99,27 +102,29 @@ def _note(connection: duckdb.DuckDBPyConnection, takedown_id: str, receipt: dict
 
 def _erase_bytes(lake: Lake, hashes: Hashes) -> None:
     """Zeros over the pictures' bytes, in their shards and in shards that no row names."""
-    with write_lock(lake.path):
+    with write_lock(lake.path), lake.staging("takedown") as staging:
         list_targets(lake, lake.connection, hashes)
-        places = lake.rows('SELECT DISTINCT shard, "offset", n_bytes FROM gone_images')
+        places = lake.rows('SELECT DISTINCT shard, "row", "offset", n_bytes FROM gone_images')
         ids = [image_id for (image_id,) in lake.rows("FROM gone_pictures")]
-        images = lake.path / "images"
-        for shard, offset, n_bytes in [*places, *_stray(lake, images, ids, {(s, o) for s, o, _ in places})]:
-            path = images / shard
-            if path.is_file():
-                _fill(path, offset, n_bytes)
+        stray = _stray(lake, ids, {(shard, row) for shard, row, *_ in places})
+        for shard in sorted({shard for shard, *_ in [*places, *stray]}):
+            if lake.images.size(shard) is None:
+                continue
+            with lake.images.changing(shard, staging) as path:
+                spans = [(offset, n_bytes) for of, _, offset, n_bytes in places if of == shard]
+                spans += [place_of(path, row) for of, row in stray if of == shard]
+                for offset, n_bytes in spans:
+                    _fill(path, offset, n_bytes)
 
 
-def _stray(lake: Lake, images: Path, ids: list[str], known: set[tuple[str, int]]) -> list[tuple[str, int, int]]:
-    """Places of these pictures that no row of the lake tells: their process was killed between the shard and the rows."""
-    glob = f"{images}/*.parquet"
+def _stray(lake: Lake, ids: list[str], known: set[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Shard and row of these pictures where no row of the lake tells them: their process was killed between the shard and the rows."""
     found = lake.rows(
         "SELECT parse_filename(filename), file_row_number FROM read_parquet(?, filename = true, file_row_number = true) "
         "WHERE list_contains(?, image_id)",
-        [glob, ids],
+        [f"{literal_glob(lake.images.url)}/*.parquet", ids],
     )
-    places = [(shard, *place_of(images / shard, row)) for shard, row in found]
-    return [place for place in places if place[:2] not in known]
+    return [place for place in found if place not in known]
 
 
 def place_of(path: Path, row: int) -> tuple[int, int]:

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from captionlake.lake.catalog import CATALOG
 from captionlake.lake.lake import Lake
+from captionlake.lake.s3_storage import S3Storage
 from captionlake.lake.takedown.needles import Needle
 from captionlake.lake.takedown.targets import CHANGED, DELETED, list_targets
 from captionlake.lake.takedown.tombstone import Hashes
@@ -42,9 +43,10 @@ def scan(lake: Lake, hashes: Hashes, needles: Iterable[Needle] = ()) -> Scan:
     """Look through all of a lake. ``left`` is empty where nothing of the takedown is there."""
     found = Scan()
     found.left += _rows_left(lake, hashes)
+    if lake.place.bucket is not None:
+        found.left += [f"{key}: a former version, {version}" for key, version in lake.place.bucket.former_versions()]
     wanted = list(needles)
-    for path in sorted(path for path in lake.path.rglob("*") if path.is_file()):
-        name = str(path.relative_to(lake.path))
+    for name, path in _files(lake):
         kind = _kind(path)
         found.files[kind] = found.files.get(kind, 0) + 1
         found.n_bytes += path.stat().st_size
@@ -58,6 +60,22 @@ def scan(lake: Lake, hashes: Hashes, needles: Iterable[Needle] = ()) -> Scan:
             problems += [f"{name}: {image_id}" for image_id in hashes.image_ids if _holds(path, image_id.encode())]
         found.left += problems
     return found
+
+
+def _files(lake: Lake) -> Iterator[tuple[str, Path]]:
+    """(name, path) of all files of the lake; of those in a bucket a copy, for as long as it is looked at."""
+    for path in sorted(path for path in lake.path.rglob("*") if path.is_file()):
+        yield str(path.relative_to(lake.path)), path
+    if lake.place.bucket is None:
+        return
+    stored = S3Storage(lake.place.bucket, "")
+    with tempfile.TemporaryDirectory(prefix="captionlake-") as folder:
+        for entry in stored.entries():
+            copy = Path(folder) / entry.name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            stored.fetch(entry.name, copy)
+            yield f"{stored.url}/{entry.name}", copy
+            copy.unlink()
 
 
 def _rows_left(lake: Lake, hashes: Hashes) -> Iterator[str]:

@@ -15,6 +15,7 @@ from captionlake.lake import Lake
 from captionlake.lake.releases.release import Release, find_release
 from captionlake.lake.releases.verification import verify_release
 from captionlake.lake.shards import Locator, ShardReader
+from captionlake.lake.storage import Storage
 from captionlake.models.data.release_index import ReleaseIndex, open_rows
 from captionlake.models.data.release_rows import NO_CAPTION, NO_PICTURE, Choice, Samples
 from captionlake.models.data.sample import Sample, UnreadableSample, caption_turns, record_key, record_turns
@@ -33,10 +34,10 @@ class ReleaseData:
     kind: str  # "images" | "sft"
     left_out: Counter[str]  # rows of the split that are no samples, by reason
 
-    def __init__(self, lake: Path, release: Release, index: ReleaseIndex, left_out: Counter[str]) -> None:
+    def __init__(self, images: Storage, release: Release, index: ReleaseIndex, left_out: Counter[str]) -> None:
         self.label, self.content_sha256, self.kind = release.label, release.content_sha256, release.kind
         self.left_out = left_out
-        self._shards = lake / "images"
+        self._shards = images
         self._paths = index.rows, index.samples
         self._index: ReleaseIndex | None = index  # holds the files where the lake's cache cannot
 
@@ -67,7 +68,7 @@ class ReleaseData:
                     f"run  captionlake release verify {label}"
                 )
             index = ReleaseIndex(opened, release, Choice(split, captions == "all"))
-            data = cls(opened.path, release, index, index.check())
+            data = cls(opened.images, release, index, index.check())
         data._check_usable(release, split)
         data._check_shards()
         return data
@@ -160,17 +161,11 @@ class ReleaseData:
             for found in table.group_by("shard").aggregate([("end", "max"), ("end", "count")]).to_pylist():
                 ends[found["shard"]] = max(ends.get(found["shard"], 0), found["end_max"])
                 counts[found["shard"]] += found["end_count"]
-        wrong = [name for name in sorted(ends) if _size(self._shards / name) < ends[name]]
+        sizes = self._shards.sizes(ends)
+        wrong = [name for name in sorted(ends) if sizes.get(name, -1) < ends[name]]
         if wrong:
             named = ", ".join(wrong[:_NAMED]) + (", …" if len(wrong) > _NAMED else "")
             raise CaptionlakeError(
-                f"{len(wrong)} shards of {self.label} are missing or cut short in {self._shards} ({named}), with "
+                f"{len(wrong)} shards of {self.label} are missing or cut short in {self._shards.url} ({named}), with "
                 f"{sum(counts[name] for name in wrong):,} of its pictures: restore them from a backup"
             )
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1

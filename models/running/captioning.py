@@ -94,7 +94,7 @@ def _write(
         lines.clear()
         committed_at = time.monotonic()
 
-    results = workers.results(lake.path / "images", islice(jobs(), todo))
+    results = workers.results(lake.images, islice(jobs(), todo))
     try:
         with progress("caption", todo) as advance:
             for result in results:

@@ -11,10 +11,10 @@ import traceback
 from collections.abc import Generator, Iterable, Iterator
 from itertools import islice
 from multiprocessing.connection import wait
-from pathlib import Path
 from typing import Any, Protocol
 
 from captionlake.errors import CaptionlakeError
+from captionlake.lake.storage import Storage
 from captionlake.models.running.captioner import CheckpointCaptioner
 from captionlake.models.running.engines import make_engine
 from captionlake.models.running.writing import Job, Result, write
@@ -35,7 +35,7 @@ class Workers(Protocol):
     batch_size: int
     ready_at: float | None
 
-    def results(self, images: Path, jobs: Iterable[Job]) -> Generator[Result, None, None]:
+    def results(self, images: Storage, jobs: Iterable[Job]) -> Generator[Result, None, None]:
         """The result of each job, in any order."""
 
 
@@ -48,7 +48,7 @@ class Here:
         self._captioner, self._device = captioner, device
         self.batch_size, self.ready_at = 0, None
 
-    def results(self, images: Path, jobs: Iterable[Job]) -> Generator[Result, None, None]:
+    def results(self, images: Storage, jobs: Iterable[Job]) -> Generator[Result, None, None]:
         """See ``Workers``."""
         engine = make_engine(self._captioner, self._device)
         self.ready_at = time.monotonic()
@@ -66,7 +66,7 @@ class Processes:
         self._captioner, self._devices = captioner, devices
         self.batch_size, self.ready_at = 0, None
 
-    def results(self, images: Path, jobs: Iterable[Job]) -> Generator[Result, None, None]:
+    def results(self, images: Storage, jobs: Iterable[Job]) -> Generator[Result, None, None]:
         """See ``Workers``. Raises where a worker fails or dies."""
         context = multiprocessing.get_context("spawn")
         waiting, done = context.Queue(), context.Queue()
@@ -132,7 +132,7 @@ def _check_alive(processes: list[Any]) -> None:
             )
 
 
-def _work(captioner: CheckpointCaptioner, device: str, workers: int, images: Path, waiting: Any, done: Any) -> None:
+def _work(captioner: CheckpointCaptioner, device: str, workers: int, images: Storage, waiting: Any, done: Any) -> None:
     """A worker's life: until it is told that there is no more, or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this one
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -7,11 +7,11 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.pictures import PictureError, open_rgb
 from captionlake.lake.shards import Locator, ShardReader
+from captionlake.lake.storage import Storage
 from captionlake.models.running.engine import Engine, Ready, Written
 
 _MOST_THREADS = 8
@@ -39,7 +39,7 @@ class Failure:
 Result = tuple[Job, Written | Failure]
 
 
-def write(engine: Engine, images: Path, jobs: Iterable[Job]) -> Iterator[Result]:
+def write(engine: Engine, images: Storage, jobs: Iterable[Job]) -> Iterator[Result]:
     """The result of each job; not quite in their order, as a batch waits until it is full. ``images``: the lake's shards."""
     reader, reading = ShardReader(images), threading.Lock()
 

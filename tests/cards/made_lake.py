@@ -136,7 +136,7 @@ def _images(lake: Lake, rows: list[Row]) -> list[dict[str, Any]]:
             writer.add(hashlib.sha256(row.data).hexdigest(), row.data)
         places = writer.finish()
         with write_lock(lake.path):
-            shard = place_shard(staging / "shard.parquet", lake.path / "images")
+            shard = place_shard(staging / "shard.parquet", lake.images)
     found = []
     for row, place in zip(rows, places, strict=True):
         with Image.open(io.BytesIO(row.data)) as image:

@@ -100,7 +100,7 @@ def add_pictures(add_rows: RowMaker) -> Callable[..., list[str]]:
                 writer.add(image_id, data)
             located = writer.finish()
             with write_lock(lake.path):
-                shard = place_shard(staging / "shard.parquet", lake.path / "images")
+                shard = place_shard(staging / "shard.parquet", lake.images)
         rows = []
         for (key, data), image_id, at in zip(pictures.items(), ids, located, strict=True):
             width, height = Image.open(io.BytesIO(data)).size

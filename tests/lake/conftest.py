@@ -71,7 +71,7 @@ def _ingest(lake: Lake, pictures: list[bytes], first: int) -> None:
             writer.add(image_id, data)
         located = writer.finish()
         with write_lock(lake.path):
-            shard = place_shard(staging / "new.parquet", lake.path / "images")
+            shard = place_shard(staging / "new.parquet", lake.images)
     numbers = range(first, first + len(ids))
     images = pa.table(
         {

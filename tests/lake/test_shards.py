@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captionlake.errors import CaptionlakeError
+from captionlake.lake.local_storage import LocalStorage
 from captionlake.lake.shards import Locator, ShardReader, ShardWriter, place_shard
 
 
@@ -36,7 +37,7 @@ def test_each_picture_lies_at_its_offset(pictures: list[bytes]) -> None:
 def test_large_pictures_stay_contiguous(tmp_path: Path) -> None:
     pictures = [bytes([n]) * (3_000_000 + n) for n in range(12)]
     locators = write(tmp_path / "s.parquet", pictures)
-    reader = ShardReader(tmp_path)
+    reader = ShardReader(LocalStorage(tmp_path))
     for data, locator in zip(pictures, locators, strict=True):
         assert reader.read(hashlib.sha256(data).hexdigest(), locator) == data
     reader.close()
@@ -47,7 +48,7 @@ def test_damage_is_an_error_that_names_the_picture(tmp_path: Path) -> None:
     with (tmp_path / "s.parquet").open("r+b") as file:
         file.seek(locators[1].offset)
         file.write(b"S")
-    reader = ShardReader(tmp_path)
+    reader = ShardReader(LocalStorage(tmp_path))
     assert reader.read(hashlib.sha256(b"first").hexdigest(), locators[0]) == b"first"
     with pytest.raises(CaptionlakeError, match=hashlib.sha256(b"second").hexdigest()):
         reader.read(hashlib.sha256(b"second").hexdigest(), locators[1])
@@ -59,7 +60,7 @@ def test_numbers_go_on_after_the_highest(tmp_path: Path) -> None:
     images.mkdir()
     for expected in ("shard-000001.parquet", "shard-000002.parquet"):
         write(tmp_path / "s.parquet", [b"x"])
-        assert place_shard(tmp_path / "s.parquet", images) == expected
+        assert place_shard(tmp_path / "s.parquet", LocalStorage(images)) == expected
     (images / "shard-000001.parquet").unlink()
     write(tmp_path / "s.parquet", [b"x"])
-    assert place_shard(tmp_path / "s.parquet", images) == "shard-000003.parquet"
+    assert place_shard(tmp_path / "s.parquet", LocalStorage(images)) == "shard-000003.parquet"

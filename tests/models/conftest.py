@@ -39,7 +39,7 @@ def store_pictures(lake: Lake, pictures: list[bytes], **columns: Any) -> None:
             writer.add(image_id, data)
         located = writer.finish()
         with write_lock(lake.path):
-            shard = place_shard(staging / "shard.parquet", lake.path / "images")
+            shard = place_shard(staging / "shard.parquet", lake.images)
     rows = []
     for number, (image_id, data, at) in enumerate(zip(ids, pictures, located, strict=True)):
         with Image.open(io.BytesIO(data)) as image:

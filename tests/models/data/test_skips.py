@@ -37,6 +37,7 @@ def broken(folder: Path, tmp_path: Path, tiles: Callable[[int], list[bytes]]) ->
     """
     import hashlib
 
+    from captionlake.lake.local_storage import LocalStorage
     from captionlake.lake.locking import write_lock
     from captionlake.lake.shards import ShardWriter, place_shard
 
@@ -48,7 +49,7 @@ def broken(folder: Path, tmp_path: Path, tiles: Callable[[int], list[bytes]]) ->
             writer.add(image_id, cut)
             (at,) = writer.finish()
             with write_lock(folder):
-                shard = place_shard(staging / "shard.parquet", folder / "images")
+                shard = place_shard(staging / "shard.parquet", LocalStorage(folder / "images"))
         lake.commit(
             lambda c: c.execute(
                 'UPDATE images SET image_id = ?, shard = ?, "row" = 0, "offset" = ?, n_bytes = ? WHERE source_key = \'00020.jpg\'',

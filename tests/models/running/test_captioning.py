@@ -337,7 +337,7 @@ def test_a_worker_that_dies(lake: Lake, photographed: Photographed, captioner: M
     rows = photographed(4)
     with ThreadPoolExecutor(1) as thread:
         jobs = [Job("id", image_id, None) for image_id in rows.column("image_id").to_pylist()]
-        results = Processes(captioner(llava), ["cpu"]).results(lake.path / "images", jobs)
+        results = Processes(captioner(llava), ["cpu"]).results(lake.images, jobs)
         done = thread.submit(list, results)
         workers_of(os.getpid(), 1)[0].kill()
         with pytest.raises(
@@ -367,7 +367,7 @@ def test_what_a_worker_cannot_load_is_told_by_the_parent(
     (copied / "tokenizer.json").unlink()
     jobs = [Job("id", image_id, None) for image_id in rows.column("image_id").to_pylist()]
     with pytest.raises(CaptionlakeError, match="has no processor that can be read"):
-        list(Processes(model, ["cpu"]).results(lake.path / "images", jobs))
+        list(Processes(model, ["cpu"]).results(lake.images, jobs))
 
 
 def test_a_run_while_another_runs_is_refused(
