@@ -5,6 +5,7 @@ Credentials are taken where AWS's own programs look: ``AWS_ACCESS_KEY_ID`` and `
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 _AWS = "s3.amazonaws.com"
 _RETRIES = 8  # waits of 0.5 s to 20 s between them, over a minute in all: a server restarts in that time
+_URL = re.compile(
+    r"s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[A-Za-z0-9._=-]+)*/?"
+)  # nothing that URLs or file patterns read otherwise
 _REFUSED = frozenset(
     {
         *(
@@ -48,9 +52,10 @@ class Bucket:
     _opened: "tuple[int, Minio, Provider] | None" = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment or "@" in parts.netloc:
-            raise CaptionlakeError(f"{self.url} is no place in a bucket: give  s3://BUCKET/PREFIX")
+        if not _URL.fullmatch(self.url):
+            raise CaptionlakeError(
+                "that is no place in a bucket: give  s3://BUCKET/PREFIX  of letters, digits, - . _ = and /"
+            )
         self.url = self.url.rstrip("/")
         if self.endpoint is not None:
             server = urlsplit(self.endpoint)
@@ -115,7 +120,10 @@ class Bucket:
 
     @contextmanager
     def told(self, what: str) -> Iterator[None]:
-        """Errors of the server, the network and the credentials as ``CaptionlakeError``. What a server says is not repeated: it may hold a key."""
+        """Errors of the server, the network and the credentials as ``CaptionlakeError``.
+
+        What a server says beside its code is not repeated: it may hold a key.
+        """
         from minio.error import MinioException, S3Error
         from urllib3.exceptions import HTTPError
 

@@ -36,6 +36,9 @@ class S3Reader(RangeReader):
                 response.release_conn()
         return data
 
+    def close(self) -> None:
+        """Nothing is open: the connections are the bucket's."""
+
 
 class S3Storage(Storage):
     """What lies under ``folder`` of the bucket's prefix."""

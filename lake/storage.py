@@ -35,6 +35,7 @@ class RangeReader(ABC):
         data = self.read(name, offset, len(target))
         target[: len(data)] = data
 
+    @abstractmethod
     def close(self) -> None:
         """Let go what is open."""
 
