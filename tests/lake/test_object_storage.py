@@ -138,7 +138,7 @@ def test_a_missing_shard_is_named(lake: Lake, tile_folder: Callable[[int], Path]
     assert found.n_problems == 1 and shard in found.problems[0] and "6 pictures" in found.problems[0]
     with pytest.raises(CaptionlakeError, match=f"{shard} is missing: restore it"):
         lake.picture(lake.value("SELECT image_id FROM images LIMIT 1"))
-    with pytest.raises(CaptionlakeError, match="1 shards of tiles@1.0.0 are missing"):
+    with pytest.raises(CaptionlakeError, match=r"1 shards of tiles@1\.0\.0 are missing"):
         ReleaseData.open(lake.path, "tiles@1.0.0", split=None)
 
 
