@@ -181,8 +181,7 @@ class Bucket:
         """(key, version) of what a versioned bucket keeps of objects that were replaced or removed, of all whose name begins so."""
         with self.told("versions"):
             for one in self.client.list_objects(self.name, prefix=self.key(name), recursive=True, include_version=True):
-                kept = one.version_id not in (None, "", "null") or one.is_delete_marker
-                if kept and (not one.is_latest or one.is_delete_marker):
+                if one.version_id and (not one.is_latest or one.is_delete_marker):  # "null": from before versions were kept
                     yield one.object_name, one.version_id
 
     def purge(self, name: str = "") -> int:

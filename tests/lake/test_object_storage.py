@@ -167,7 +167,7 @@ def test_a_takedown_leaves_no_former_version(
         assert versions and all(one.is_latest and not one.is_delete_marker for one in versions)
         for one in versions:
             response = client.get_object(BUCKET, str(one.object_name), version_id=one.version_id)
-            assert gone not in response.data
+            assert gone not in response.data, (one.object_name, one.version_id, one.last_modified, len(versions))
             response.release_conn()
         left = [one for (one,) in lake.rows("SELECT DISTINCT image_id FROM images")]
         assert len(left) == 11 and others.isdisjoint(left) and len(dict(lake.pictures(left))) == 11
