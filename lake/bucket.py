@@ -181,7 +181,9 @@ class Bucket:
         """(key, version) of what a versioned bucket keeps of objects that were replaced or removed, of all whose name begins so."""
         with self.told("versions"):
             for one in self.client.list_objects(self.name, prefix=self.key(name), recursive=True, include_version=True):
-                if one.version_id and (not one.is_latest or one.is_delete_marker):  # "null": from before versions were kept
+                if one.version_id and (
+                    str(one.is_latest).lower() != "true" or one.is_delete_marker
+                ):  # "null": from before versions were kept
                     yield one.object_name, one.version_id
 
     def purge(self, name: str = "") -> int:

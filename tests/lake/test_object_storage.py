@@ -164,7 +164,7 @@ def test_a_takedown_leaves_no_former_version(
         bucket = lake.place.bucket
         assert bucket is not None
         versions = list(client.list_objects(BUCKET, bucket.key(""), recursive=True, include_version=True))
-        assert versions and all(one.is_latest and not one.is_delete_marker for one in versions)
+        assert versions and all(one.is_latest == "true" and not one.is_delete_marker for one in versions)
         for one in versions:
             response = client.get_object(BUCKET, str(one.object_name), version_id=one.version_id)
             assert gone not in response.data, (one.object_name, one.version_id, one.last_modified, len(versions))
