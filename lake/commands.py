@@ -20,16 +20,25 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--catalog",
+    "catalog_url",
+    metavar="URL",
+    help="Keep the catalog in PostgreSQL, for writers on several machines: postgres://HOST/DATABASE, without user or password.",
+)
 @json_option
-def init(folder: Path, as_json: bool) -> None:
+def init(folder: Path, catalog_url: str | None, as_json: bool) -> None:
     """Make a new lake in FOLDER."""
     from captionlake.lake import Lake
+    from captionlake.lake.place import catalog_of
 
-    with Lake.init(folder) as lake:
+    with Lake.init(folder, catalog_url) as lake:
+        catalog = catalog_of(lake.path).name
+        kept = f", its catalog in {catalog}" if catalog_url else ""
         emit(
             as_json,
-            {"lake": str(lake.path)},
-            f"a new lake in {lake.path}; next:  captionlake ingest SOURCE INPUT --lake {folder}",
+            {"lake": str(lake.path), "catalog": catalog},
+            f"a new lake in {lake.path}{kept}; next:  captionlake ingest SOURCE INPUT --lake {folder}",
         )
 
 

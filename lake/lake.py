@@ -22,6 +22,9 @@ from captionlake.lake import catalog
 from captionlake.lake.catalog import first_line, quote
 from captionlake.lake.durable import sync_folder
 from captionlake.lake.locking import write_lock
+from captionlake.lake.place import PLACE_FILE, has_catalog, catalog_of
+from captionlake.lake.postgres_place import PostgresPlace, ServerLost, is_lost
+from captionlake.lake.sqlite_place import CATALOG
 from captionlake.lake.shards import NO_SHARD, Locator, ShardReader, ShardWriter, old_shards, remove_shards
 from captionlake.lake.staging import staging_folder, sweep_staging
 
@@ -30,7 +33,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Parameters = list[Any] | dict[str, Any] | None
 _ATTEMPTS = 6
-_TRANSIENT = ("database is locked", "Transaction conflict", "transaction conflict", "database table is locked")
+_TRANSIENT = (
+    *("database is locked", "Transaction conflict", "transaction conflict", "database table is locked"),
+    *("Failed to commit DuckLake transaction", "could not serialize access", "deadlock detected"),
+)
+_ATTEMPTS_LOST = 10  # while a server is away: half a minute
 _SNAPSHOTS_OF_IMAGES = (
     "SELECT snapshot_id FROM ducklake_snapshots('lake') WHERE snapshot_id >= (SELECT begin_snapshot FROM "
     "__ducklake_metadata_lake.ducklake_table WHERE table_name = 'images' AND end_snapshot IS NULL) ORDER BY 1"
@@ -45,23 +52,33 @@ class Lake:
         self.path = path
         self.connection = connection
         self._reader = ShardReader(path / "images")
+        self._shared = catalog_of(path).shared
 
     @classmethod
-    def init(cls, path: str | Path) -> "Lake":
-        """Make a new lake in ``path``: all of it, or nothing. A folder that holds a lake, or what is left of one, is refused."""
+    def init(cls, path: str | Path, catalog_url: str | None = None) -> "Lake":
+        """Make a new lake in ``path``: all of it, or nothing. A folder that holds a lake, or what is left of one, is refused.
+
+        The catalog is a SQLite file in the folder, or in the PostgreSQL database of ``catalog_url``. A kill in the middle may leave there
+        a schema that no lake names.
+        """
         folder = Path(path).expanduser().absolute()
         try:
             for name in ("data", "images", "staging", "spool"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
+            _check_free(folder)
             with write_lock(folder), staging_folder(folder, "init") as staging:
                 _check_free(folder)
-                connection = catalog.connect()
-                catalog.attach(connection, staging)
-                catalog.create_schema(connection)
-                catalog.set_options(connection)
-                connection.close()
+                if catalog_url is not None:
+                    (staging / PLACE_FILE).write_text(
+                        PostgresPlace.new(folder, catalog_url).to_json(), encoding="utf-8"
+                    )
+                with catalog.connect(catalog_of(staging)) as connection:
+                    catalog.attach(connection, staging)
+                    catalog.create_schema(connection)
+                    catalog.set_options(connection)
                 ShardWriter(folder / "images" / NO_SHARD).finish()  # the view of the pictures needs a first file
-                (staging / catalog.CATALOG).rename(folder / catalog.CATALOG)
+                name = CATALOG if catalog_url is None else PLACE_FILE
+                (staging / name).rename(folder / name)
                 sync_folder(folder)
         except OSError as error:
             raise CaptionlakeError(
@@ -72,7 +89,7 @@ class Lake:
     @staticmethod
     def exists(path: Path) -> bool:
         """Whether there is a lake in ``path``."""
-        return (path / catalog.CATALOG).is_file()
+        return has_catalog(path)
 
     @classmethod
     def open(cls, path: str | Path) -> "Lake":
@@ -80,7 +97,7 @@ class Lake:
         folder = Path(path).expanduser().absolute()
         if not cls.exists(folder):
             raise CaptionlakeError(f"no lake in {folder}: make one with  captionlake init {folder}")
-        connection = catalog.connect()
+        connection = catalog.connect(catalog_of(folder))
         try:
             catalog.attach(connection, folder)
             catalog.check_schema(connection, folder)
@@ -217,30 +234,51 @@ class Lake:
     def commit(self, change: Callable[[duckdb.DuckDBPyConnection], T], **tables: pa.Table) -> T:
         """Run ``change`` as one transaction under the write lock and return what it returns; SQL sees ``tables`` by their names.
 
-        It may be run again (at most 6 times) when the catalog was busy, so it must do the same thing each time. On any error
-        nothing of it is visible.
+        It may be run again (at most 6 times, 10 where a server was lost) when the catalog was busy, so it must do the same thing each
+        time. On any error nothing of it is visible.
         """
-        for attempt in range(1, _ATTEMPTS + 1):
+        token = uuid.uuid4().hex if self._shared else None
+        made: list[T] = []  # the results of attempts that came as far as COMMIT
+        for attempt in range(1, _ATTEMPTS_LOST + 1):
             try:
-                with write_lock(self.path):
-                    return self._transaction(change, tables)
-            except duckdb.Error as error:
-                if attempt == _ATTEMPTS or not any(text in str(error) for text in _TRANSIENT):
+                with write_lock(self.path) as still_held:
+                    if made and self._was_committed(token):
+                        return made[-1]
+                    return self._transaction(change, tables, made, still_held, token)
+            except (duckdb.Error, ServerLost) as error:
+                again = is_lost(error) or (attempt < _ATTEMPTS and any(text in str(error) for text in _TRANSIENT))
+                if attempt == _ATTEMPTS_LOST or not again:
                     raise CaptionlakeError(
                         f"nothing was written to {self.path} ({first_line(error)}): {_advice(error)}"
                     ) from error
-                log.info("the catalog was busy, attempt %d of %d", attempt, _ATTEMPTS)
-                time.sleep(random.uniform(0.5, 1.0) * 0.1 * 2**attempt)
+                log.info("the catalog was busy or away, attempt %d", attempt)
+                time.sleep(random.uniform(0.5, 1.0) * min(8.0, 0.1 * 2**attempt))
         raise AssertionError("unreachable")
 
-    def _transaction(self, change: Callable[[duckdb.DuckDBPyConnection], T], tables: dict[str, pa.Table]) -> T:
+    def _was_committed(self, token: str | None) -> bool:
+        """Of a transaction whose COMMIT got no answer: whether its snapshot is there."""
+        query = "SELECT count(*) FROM __ducklake_metadata_lake.ducklake_snapshot_changes WHERE commit_extra_info = ?"
+        return bool(token and self.value(query, [token]))
+
+    def _transaction(
+        self,
+        change: Callable[[duckdb.DuckDBPyConnection], T],
+        tables: dict[str, pa.Table],
+        made: list[T],
+        still_held: Callable[[], None],
+        token: str | None,
+    ) -> T:
         self.connection.execute("BEGIN")
         try:
+            if token:
+                self.connection.execute("CALL lake.set_commit_message('captionlake', '', extra_info => ?)", [token])
             for name, table in tables.items():
                 self.connection.register(name, table)
             result = change(self.connection)
             for name in tables:
                 self.connection.unregister(name)
+            still_held()
+            made.append(result)
             self.connection.execute("COMMIT")
         except BaseException:
             try:
@@ -316,16 +354,16 @@ def image_bytes_query(lake: Path) -> str:
 
 
 def _check_free(folder: Path) -> None:
-    if (folder / catalog.CATALOG).exists():
+    if has_catalog(folder):
         raise CaptionlakeError(f"{folder} already holds a lake: use it as it is, or choose another folder")
-    left = [*(folder / "images").iterdir(), *(folder / "data").iterdir(), *folder.glob(f"{catalog.CATALOG}-*")]
+    left = [*(folder / "images").iterdir(), *(folder / "data").iterdir(), *folder.glob(f"{CATALOG}-*")]
     if [path for path in left if path.name != NO_SHARD]:
         raise CaptionlakeError(
-            f"{folder} holds pictures or tables but no {catalog.CATALOG}: restore it from a backup, or choose another folder"
+            f"{folder} holds pictures or tables but no {CATALOG} and no {PLACE_FILE}: restore it from a backup, or choose another folder"
         )
 
 
-def _advice(error: duckdb.Error) -> str:
+def _advice(error: Exception) -> str:
     text = str(error)
     if "No space left" in text or "disk is full" in text or "database or disk is full" in text:
         return "make room on its disk and run this again"

@@ -20,6 +20,7 @@ from captionlake.lake import catalog
 from captionlake.lake.catalog import first_line, quote
 from captionlake.lake.gate import check
 from captionlake.lake.lake import image_bytes_query
+from captionlake.lake.place import catalog_of
 from captionlake.lake.releases.names import parse_release
 from captionlake.lake.releases.views import create_release_views, create_snapshot_views
 
@@ -95,8 +96,10 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def open_read_only(lake: Path) -> duckdb.DuckDBPyConnection:
     """A connection that holds the lake, read-only, and its pictures as ``image_bytes``."""
-    connection = catalog.connect()
-    connection.execute("SET allow_persistent_secrets = false")
+    place = catalog_of(lake)
+    connection = catalog.connect(place)
+    if not place.shared:  # else there are none, and PostgreSQL's extension does not attach without the store of them
+        connection.execute("SET allow_persistent_secrets = false")
     catalog.attach(connection, lake, read_only=True)
     catalog.check_schema(connection, lake)
     connection.execute(f"CREATE TEMP VIEW image_bytes AS {image_bytes_query(lake)}")

@@ -7,10 +7,6 @@ do the bytes of a picture, its URL or its key stand anywhere, in any form? That 
 import gzip
 import hashlib
 import mmap
-import shutil
-import subprocess
-import sys
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,8 +15,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from captionlake.lake.catalog import CATALOG
 from captionlake.lake.lake import Lake
+from captionlake.lake.place import is_of_catalog, catalog_of
 from captionlake.lake.takedown.needles import Needle
 from captionlake.lake.takedown.targets import CHANGED, DELETED, list_targets
 from captionlake.lake.takedown.tombstone import Hashes
@@ -57,6 +53,9 @@ def scan(lake: Lake, hashes: Hashes, needles: Iterable[Needle] = ()) -> Scan:
         if kind in ("spool or staging", "copy"):
             problems += [f"{name}: {image_id}" for image_id in hashes.image_ids if _holds(path, image_id.encode())]
         found.left += problems
+    for where, value in catalog_of(lake.path).dump():
+        found.values += 1
+        found.left += [f"{where}: {one.name}" for one in wanted if any(pattern in value for pattern in one.patterns)]
     return found
 
 
@@ -92,7 +91,7 @@ def _had(lake: Lake, table: str, snapshot: int) -> bool:
 
 def _kind(path: Path) -> str:
     parts = set(path.parts)
-    if path.name.startswith(CATALOG):
+    if is_of_catalog(path):
         return "catalog"
     if path.suffix == ".parquet":
         return "picture shard" if path.parent.name == "images" else "table"
@@ -117,8 +116,6 @@ def _decoded(path: Path, kind: str) -> Iterator[tuple[str, bytes]]:
     """(place, value) of what a file holds compressed or encoded."""
     if path.suffix == ".parquet":
         yield from _parquet(path)
-    elif path.name == CATALOG:
-        yield from _catalog(path)
     elif path.suffix == ".gz":
         yield "unpacked", gzip.decompress(path.read_bytes())
     elif zipfile.is_zipfile(path):
@@ -160,21 +157,3 @@ def _values(column: pa.Array) -> Iterator[tuple[int, bytes]]:
             yield from _values(part)
     elif pa.types.is_dictionary(kind):
         yield from _values(column.dictionary_decode())
-
-
-_DUMP = """
-import sqlite3, sys
-for line in sqlite3.connect(sys.argv[1]).iterdump():
-    sys.stdout.buffer.write(line.encode(errors="surrogateescape") + b"\\n")
-"""
-
-
-def _catalog(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Every statement that would make the catalog again, of a copy: a second SQLite in this process would break the first one's locks."""
-    with tempfile.TemporaryDirectory(prefix="captionlake-") as folder:
-        for part in path.parent.glob(f"{path.name}*"):
-            shutil.copyfile(part, Path(folder) / part.name)
-        command = [sys.executable, "-I", "-c", _DUMP, str(Path(folder) / path.name)]
-        dumped = subprocess.run(command, capture_output=True, check=True).stdout
-        for number, line in enumerate(dumped.splitlines()):
-            yield f"statement {number}", line

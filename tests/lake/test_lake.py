@@ -18,6 +18,7 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake, catalog
 from captionlake.lake.catalog import SCHEMA_VERSION
 from captionlake.lake.locking import write_lock
+from captionlake.lake.sqlite_place import SqlitePlace
 
 
 def vectors(*image_ids: str) -> pa.Table:
@@ -316,11 +317,11 @@ def test_nothing_unsigned_loads_though_signatures_are_checked_once(
     content[4096] ^= 1
     forged.write_bytes(content)
     for _ in range(2):  # a process has the signatures checked for its first connection, and not for its second
-        with catalog.connect() as connection:
+        with catalog.connect(SqlitePlace(tmp_path)) as connection:
             with pytest.raises(duckdb.Error, match="allow_unsigned_extensions"):
                 connection.execute("SET allow_unsigned_extensions = true")
             with pytest.raises(duckdb.Error, match="signature"):
                 connection.execute(f"LOAD {catalog.quote(str(forged))}")
     monkeypatch.setattr(catalog, "extension_path", lambda name: forged)
     with pytest.raises(duckdb.Error, match="signature"):
-        catalog.connect()
+        catalog.connect(SqlitePlace(tmp_path))
