@@ -22,10 +22,10 @@ from captionlake.lake import catalog
 from captionlake.lake.catalog import first_line, quote
 from captionlake.lake.durable import sync_folder
 from captionlake.lake.locking import write_lock
-from captionlake.lake.place import PLACE_FILE, has_catalog, catalog_of
+from captionlake.lake.place import PLACE_FILE, catalog_of, has_catalog
 from captionlake.lake.postgres_place import PostgresPlace, ServerLost, is_lost
-from captionlake.lake.sqlite_place import CATALOG
 from captionlake.lake.shards import NO_SHARD, Locator, ShardReader, ShardWriter, old_shards, remove_shards
+from captionlake.lake.sqlite_place import CATALOG
 from captionlake.lake.staging import staging_folder, sweep_staging
 
 log = logging.getLogger(__name__)

@@ -44,7 +44,7 @@ class Place(Protocol):
         """(where, value) of all that the catalog holds, as text."""
 
 
-def place_of(lake: Path) -> Place:
+def catalog_of(lake: Path) -> Place:
     """The place of the catalog of the lake in a folder, by what the folder itself says."""
     return PostgresPlace.read(lake) if (lake / PLACE_FILE).exists() else SqlitePlace(lake)
 

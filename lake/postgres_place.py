@@ -1,7 +1,7 @@
 """A catalog in PostgreSQL: for writers on several machines that share the lake's folder.
 
-``catalog.json`` in the folder names server, database and the lake's own schema there. User name and password are never in it: libpq
-takes them from PGUSER, PGPASSWORD, PGPASSFILE or ~/.pgpass, or a service file, so that neither a path nor an error of DuckDB's can show them.
+``catalog.json`` in the folder names server, database and the lake's own schema there. User name and password are never in it:
+libpq takes them from PGUSER, PGPASSWORD, PGPASSFILE or ~/.pgpass, or a service file, so that no path and no error of DuckDB's shows them.
 """
 
 import hashlib

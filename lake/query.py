@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.options import printable
-from captionlake.lake.place import has_catalog, catalog_of
+from captionlake.lake.place import catalog_of, has_catalog
 from captionlake.lake.staging import staging_folder
 
 if TYPE_CHECKING:

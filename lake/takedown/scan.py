@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captionlake.lake.lake import Lake
-from captionlake.lake.place import is_of_catalog, catalog_of
+from captionlake.lake.place import catalog_of, is_of_catalog
 from captionlake.lake.takedown.needles import Needle
 from captionlake.lake.takedown.targets import CHANGED, DELETED, list_targets
 from captionlake.lake.takedown.tombstone import Hashes
