@@ -37,6 +37,7 @@ _LOST = (
         "Unable to connect to Postgres",
     ),
     *("could not receive data from server", "no connection to the server", "SSL connection has been closed"),
+    "Current transaction is aborted",  # all that DuckLake says where its own first query met a lost server
 )
 _USER = re.compile(r",?( for)? user \"[^\"]*\"")
 _OLD_READERS = (  # each transaction holds the lock of its own virtual id
@@ -174,6 +175,8 @@ class PostgresPlace:
                 for (table,) in connection.execute(_TABLES, [self.schema]).fetchall():
                     target = psycopg.sql.Identifier(self.schema, table)
                     connection.execute(psycopg.sql.SQL("VACUUM (FULL, ANALYZE) {}").format(target))
+                if self._owns_database(connection):
+                    connection.execute("VACUUM (FULL) pg_catalog.pg_statistic")  # which had samples of the values
             except psycopg.errors.LockNotAvailable:
                 return False
         return True
@@ -196,11 +199,24 @@ class PostgresPlace:
             row = connection.execute(query, [self.schema]).fetchone()  # type: ignore[arg-type]
         return int(row[0]) if row else 0
 
+    @staticmethod
+    def _owns_database(connection: "psycopg.Connection[Any]") -> bool:
+        query = "SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = current_database()"
+        row = connection.execute(query).fetchone()
+        return bool(row and row[0])
+
     def remains(self) -> str | None:
         """The server's log of changes and whatever is made from it, over which a lake has no power."""
-        return (
-            "PostgreSQL keeps what was deleted in its write-ahead log until the segments are recycled, and in archived segments, "
+        with self.connect() as connection:
+            owner = self._owns_database(connection)
+        kept = (
+            "PostgreSQL keeps what was deleted in its write-ahead log until the segments are overwritten, and in archived segments, "
             "standbys and base backups for as long as you keep these"
+        )
+        return (
+            kept
+            if owner
+            else f"{kept}; and samples of it as statistics, until the database's owner runs  VACUUM FULL pg_statistic"
         )
 
     def dump(self) -> Iterator[tuple[str, bytes]]:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from captionlake.errors import CaptionlakeError
-from captionlake.lake import Lake, catalog
+from captionlake.lake import Lake, catalog, sqlite_place
 from captionlake.lake.catalog import SCHEMA_VERSION
 from captionlake.lake.locking import write_lock
 from captionlake.lake.sqlite_place import SqlitePlace
@@ -253,7 +253,7 @@ def test_a_busy_catalog_is_tried_again_but_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: float, written: bool
 ) -> None:
     """Another program that writes to the SQLite file for a while; the wait for it is cut short so that retries are needed."""
-    monkeypatch.setattr(catalog, "_BUSY_MS", 50)
+    monkeypatch.setattr(sqlite_place, "_BUSY_MS", 50)
     with Lake.init(tmp_path / "lake") as lake:
         holder = subprocess.Popen(
             [sys.executable, "-c", HOLDER, str(lake.path / "catalog.sqlite"), str(held)], stdout=subprocess.PIPE
