@@ -367,4 +367,6 @@ def _advice(error: Exception) -> str:
     text = str(error)
     if "No space left" in text or "disk is full" in text or "database or disk is full" in text:
         return "make room on its disk and run this again"
+    if "permission denied" in text:
+        return "your role may read the lake's catalog and not write it: ask its owner for the rights to its schema"
     return "run this again"

@@ -44,6 +44,10 @@ _OLD_READERS = (  # each transaction holds the lock of its own virtual id
     "SELECT l.pid, l.virtualxid FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
     "WHERE l.locktype = 'virtualxid' AND a.datname = current_database() AND l.pid <> pg_backend_pid()"
 )
+_SAMPLED = (  # columns of tables that are empty now, and of which the server keeps samples: ANALYZE leaves those be
+    "SELECT s.tablename, s.attname, format_type(a.atttypid, a.atttypmod) FROM pg_stats s JOIN pg_attribute a ON a.attname = s.attname "
+    "AND a.attrelid = format('%%I.%%I', s.schemaname, s.tablename)::regclass WHERE s.schemaname = %s AND pg_relation_size(a.attrelid) = 0"
+)
 _TABLES = "SELECT relname FROM pg_stat_user_tables WHERE schemaname = %s ORDER BY 1"
 
 
@@ -175,6 +179,12 @@ class PostgresPlace:
                 for (table,) in connection.execute(_TABLES, [self.schema]).fetchall():
                     target = psycopg.sql.Identifier(self.schema, table)
                     connection.execute(psycopg.sql.SQL("VACUUM (FULL, ANALYZE) {}").format(target))
+                for table, column, kind in connection.execute(_SAMPLED, [self.schema]).fetchall():
+                    target = psycopg.sql.Identifier(self.schema, table)
+                    same = psycopg.sql.SQL("ALTER TABLE {} ALTER {} TYPE {}").format(
+                        target, psycopg.sql.Identifier(column), psycopg.sql.SQL(kind)
+                    )
+                    connection.execute(same)  # changes nothing, but that the samples go
                 if self._owns_database(connection):
                     connection.execute("VACUUM (FULL) pg_catalog.pg_statistic")  # which had samples of the values
             except psycopg.errors.LockNotAvailable:
