@@ -77,7 +77,9 @@ class PostgresPlace:
             found = psycopg.conninfo.conninfo_to_dict(url)
         except psycopg.Error:  # whose text may show a password
             raise CaptionlakeError(f"the URL of the catalog cannot be read: {how}") from None
-        if {"user", "password"} & set(found):
+        # A password with a slash in it ends up in another part, and a database's name may be a whole string of settings to libpq.
+        hidden = "@" in url or any(re.search("[@=]|://", str(value)) for value in found.values())
+        if hidden or {"user", "password"} & set(found):
             raise CaptionlakeError(
                 "the URL of the catalog names a user or a password, which no lake keeps: leave them out, "
                 "and set PGUSER and PGPASSWORD, or use ~/.pgpass or a service file"
