@@ -104,14 +104,28 @@ print(seen, lost)
 """
 
 
-def started(code: str, *arguments: object) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def started() -> Iterator[Start]:
+    """``started(code, *arguments)``: a process of Python's, ended with the test at the latest."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(code: str, *arguments: object) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-c", code, *map(str, arguments)]
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
 
 
 @needs_server
 def test_writers_and_readers_of_one_lake_while_the_server_crashes(
-    server: Server, url: str, tmp_path: Path, tile_folder: Callable[[int], Path]
+    server: Server, url: str, tmp_path: Path, tile_folder: Callable[[int], Path], started: Start
 ) -> None:
     pictures, stop, path = tile_folder(40), tmp_path / "stop", tmp_path / "lake"
     other = shutil.copytree(pictures, tmp_path / "other" / "second")
@@ -187,7 +201,7 @@ def test_a_writer_that_is_killed(url: str, tmp_path: Path, tile_folder: Callable
 
 
 @needs_server
-def test_the_write_lock_is_the_servers(shared: Lake) -> None:
+def test_the_write_lock_is_the_servers(shared: Lake, started: Start) -> None:
     holder = started(
         "import sys, time\nfrom pathlib import Path\nfrom captionlake.lake.locking import write_lock\n"
         "with write_lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)",
