@@ -208,7 +208,7 @@ class PostgresPlace:
 
     def _number(self, query: str) -> int:
         with self.connect() as connection:
-            row = connection.execute(query, [self.schema]).fetchone()  # type: ignore[arg-type]
+            row = connection.execute(query, [self.schema]).fetchone()
         return int(row[0]) if row else 0
 
     @staticmethod
