@@ -22,8 +22,8 @@ from captionlake.lake import catalog
 from captionlake.lake.catalog import first_line, quote
 from captionlake.lake.durable import sync_folder
 from captionlake.lake.locking import write_lock
-from captionlake.lake.place import PLACE_FILE, catalog_of, has_catalog
-from captionlake.lake.postgres_place import PostgresPlace, ServerLost, is_lost
+from captionlake.lake.place import catalog_of, has_catalog
+from captionlake.lake.postgres_place import PLACE_FILE, PostgresPlace, ServerLost, is_lost
 from captionlake.lake.shards import NO_SHARD, Locator, ShardReader, ShardWriter, old_shards, remove_shards
 from captionlake.lake.sqlite_place import CATALOG
 from captionlake.lake.staging import staging_folder, sweep_staging
