@@ -256,7 +256,7 @@ class Unanswered:
             if self.after:
                 self.real.execute(query)
             raise duckdb.TransactionException("Failed to commit: server closed the connection unexpectedly")
-        return self.real.execute(query, *rest)  # type: ignore[arg-type]
+        return self.real.execute(query, *rest)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.real, name)
