@@ -115,19 +115,17 @@ def _talk(talk: "Chat", checkpoint: str, images: tuple[Path, ...]) -> None:
     while True:
         try:
             line = console.input("[bold cyan]you[/] ").strip()
+            if line == "/quit":
+                return
+            if line:
+                _turn(talk, line, console)
         except EOFError:
             console.print()
             return
         except KeyboardInterrupt:  # meant for an answer that had just ended, or for the line
             console.print("\n(/quit ends)", style="dim", markup=False)
-            continue
-        if line == "/quit":
-            return
-        if line:
-            try:
-                _turn(talk, line, console)
-            except CaptionlakeError as error:
-                console.print(printable(f"error: {error}"), style="red", markup=False)
+        except CaptionlakeError as error:
+            console.print(printable(f"error: {error}"), style="red", markup=False)
 
 
 def _turn(talk: "Chat", line: str, console: "Console") -> None:
