@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo scenes test lint types imports unit wheel benchmarks clean
+.PHONY: demo scenes test lint types imports unit postgresql wheel benchmarks clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python recipes/demo/run.py
@@ -24,8 +24,14 @@ types: $(VENV)/test.stamp
 imports: $(VENV)/test.stamp
 	$(BIN)/lint-imports
 
-unit: $(VENV)/test.stamp
+unit: $(VENV)/test.stamp postgresql
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations 15
+
+# The tests of a catalog in PostgreSQL start a server of their own; without its programs they are skipped, and say so.
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	{ apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; }; } || \
+	echo "PostgreSQL is not installed (as root:  apt-get install postgresql): its tests will be skipped"
 
 # The wheel, installed apart from the checkout, must hold all that it needs.
 wheel: $(VENV)/test.stamp

@@ -17,6 +17,7 @@ from captionlake.convert_command import convert
 from captionlake.curation import commands as curation
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import commands as lake
+from captionlake.lake.postgres_place import is_lost
 from captionlake.mix_command import mix
 from captionlake.models import commands as models
 from captionlake.takedown_command import takedown
@@ -94,6 +95,10 @@ def _lines(error: Exception) -> list[str] | None:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         return [
             f"{text}: {'make room on the disk' if full else 'check the path and its rights'} and run the same command again"
+        ]
+    if is_lost(error):
+        return [
+            f"the server of the lake's catalog went away ({text[:300]}): run the same command again when it is back"
         ]
     if type(error).__module__.split(".")[0] in ("_duckdb", "duckdb", "pyarrow"):
         return [

@@ -198,6 +198,8 @@ def _said(done: "Tombstone") -> str:
             "a reader kept the catalog from being packed, so deleted text may stay in its free pages: when it has ended, run  "
             "captionlake release gc"
         )
+    if keeps := done.touched.get("catalog_keeps"):
+        lines.append(keeps)
     lines += _affected(done.touched | {"releases": {}})
     lines.append(f"prove it with  captionlake takedown --verify {done.takedown_id}")
     return "\n".join(lines)

@@ -1,10 +1,11 @@
-"""The DuckLake catalog on SQLite: the extensions, the attach, the schema and its version.
+"""The DuckLake catalog: the extensions, the attach, the schema and its version.
 
 DuckDB's extensions come from Python packages and are loaded by path, so nothing is downloaded and no home folder is used.
 """
 
 import importlib
 import logging
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -15,18 +16,18 @@ from pathlib import Path
 import duckdb
 
 from captionlake.errors import CaptionlakeError
+from captionlake.lake.place import Place, catalog_of
+from captionlake.lake.postgres_place import without_user
 
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
-CATALOG = "catalog.sqlite"
 # Rows of a row group of the tables of long texts: a reader holds the texts of one of each file at a time, and of DuckDB's own
 # 122,880 rows that is 100 MB and more.
 _ROW_GROUP, _ROWS_PER_GROUP = "parquet_row_group_size", 8192
 _LONG_TEXTS = ("captions", "conversations")
 _FREE_BYTES = 2**20  # with less, SQLite cannot lay its side files
 _checked: set[Path] = set()  # extensions whose signature this process has seen DuckDB check
-_BUSY_MS = 20_000  # a reader or writer of the SQLite file waits this long before it fails
 
 
 def extension_path(name: str) -> Path:
@@ -56,12 +57,12 @@ def literal_glob(folder: Path | str) -> str:
     return re.sub(r"([\[*?])", r"[\1]", str(folder))
 
 
-def connect(more: Sequence[str] = ()) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection in memory with the lake's extensions, and ``more``, loaded and nothing installed or loaded by itself.
+def connect(place: Place, more: Sequence[str] = ()) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection in memory with the extensions for a catalog, and ``more``, loaded and nothing installed or loaded by itself.
 
     DuckDB checks the signature of a file of 35 MB in 0.1 s: once a process is enough. Nothing unsigned loads afterwards.
     """
-    paths = [extension_path(name) for name in ("ducklake", "sqlite_scanner", *more)]
+    paths = [extension_path(name) for name in ("ducklake", place.extension, *more)]
     connection = duckdb.connect(
         config={
             "autoinstall_known_extensions": "false",
@@ -70,6 +71,8 @@ def connect(more: Sequence[str] = ()) -> duckdb.DuckDBPyConnection:
         }
     )
     connection.execute("SET TimeZone = 'UTC'")
+    if place.shared:  # DuckDB would take a stored secret for its server, and show it in errors
+        connection.execute(f"SET secret_directory = {quote(f'{os.devnull}/none')}")
     for path in paths:
         connection.execute(f"LOAD {quote(str(path))}")
         _checked.add(path)
@@ -83,24 +86,23 @@ def attach(
     """Attach the lake in folder ``lake`` as ``lake`` and make it the default schema. ``data``: where its tables' files lie (default:
     its folder ``data``).
 
-    The write-ahead log lets readers go on beside a writer; the data path is given each time, so that a moved lake opens.
+    The data path is given each time, so that a moved lake opens.
     """
-    options = [
-        f"DATA_PATH {quote(data or str(lake / 'data'))}",
-        "META_JOURNAL_MODE 'WAL'",
-        f"META_BUSY_TIMEOUT {_BUSY_MS}",
-    ]
-    options += ["OVERRIDE_DATA_PATH true"] + (["READ_ONLY"] if read_only else [])
-    target = quote(f"ducklake:sqlite:{lake / CATALOG}")
+    place = catalog_of(lake)
+    target, options = place.attachment()
+    options += [f"DATA_PATH {quote(data or str(lake / 'data'))}", "OVERRIDE_DATA_PATH true"]
+    options += ["READ_ONLY"] if read_only else []
     try:
-        connection.execute(f"ATTACH {target} AS lake ({', '.join(options)})")
+        connection.execute(f"ATTACH {quote(f'ducklake:{target}')} AS lake ({', '.join(options)})")
         connection.execute("USE lake")
     except duckdb.Error as error:
-        full = shutil.disk_usage(lake).free < _FREE_BYTES
-        advice = "make room on its disk" if full else "restore it from a backup, or make a new lake"
-        raise CaptionlakeError(
-            f"{lake / CATALOG} does not open as a lake's catalog ({first_line(error)}): {advice}"
-        ) from error
+        if place.shared:
+            why = without_user(str(error).rpartition('": ')[2])
+            advice = "see that the server is up, and that PGUSER and PGPASSWORD, ~/.pgpass or a service file let you in"
+        else:
+            why, full = first_line(error), shutil.disk_usage(lake).free < _FREE_BYTES
+            advice = "make room on its disk" if full else "restore it from a backup, or make a new lake"
+        raise CaptionlakeError(f"{place.name} does not open as a lake's catalog ({why}): {advice}") from error
 
 
 def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
@@ -127,7 +129,7 @@ def check_schema(connection: duckdb.DuckDBPyConnection, lake: Path) -> None:
         row = connection.execute("SELECT max(schema_version) FROM lake_info").fetchone()
     except duckdb.Error as error:
         raise CaptionlakeError(
-            f"{lake / CATALOG} is a DuckLake catalog but not captionlake's: choose another folder"
+            f"{catalog_of(lake).name} is a DuckLake catalog but not captionlake's: choose another folder"
         ) from error
     found = row[0] if row else None
     if found is None or found > SCHEMA_VERSION:

@@ -20,17 +20,30 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--catalog",
+    "catalog_url",
+    metavar="URL",
+    help="Keep the catalog in PostgreSQL, for writers on several machines: postgres://HOST/DATABASE, without user or password.",
+)
 @click.option("--data", metavar="s3://BUCKET/PREFIX", help="Where tables and pictures are to lie (default: in FOLDER).")
 @json_option
-def init(folder: Path, data: str | None, as_json: bool) -> None:
+def init(folder: Path, catalog_url: str | None, data: str | None, as_json: bool) -> None:
     """Make a new lake in FOLDER."""
     from captionlake.lake import Lake
+    from captionlake.lake.place import catalog_of
 
-    with Lake.init(folder, data) as lake:
+    with Lake.init(folder, catalog_url, data) as lake:
+        catalog = catalog_of(lake.path).name
+        kept = f", its catalog in {catalog}" if catalog_url else ""
+        told = {"lake": str(lake.path), "catalog": catalog}
+        if lake.data_place.bucket is not None:
+            told["data"] = lake.data_place.bucket.url
+            kept += f", its tables and pictures in {told['data']}"
         emit(
             as_json,
-            {"lake": str(lake.path)} | ({} if lake.place.bucket is None else {"data": lake.place.bucket.url}),
-            f"a new lake in {lake.path}; next:  captionlake ingest SOURCE INPUT --lake {folder}",
+            told,
+            f"a new lake in {lake.path}{kept}; next:  captionlake ingest SOURCE INPUT --lake {folder}",
         )
 
 

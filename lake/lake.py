@@ -21,11 +21,14 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake import catalog
 from captionlake.lake.bucket import Bucket, endpoint_of_environment
 from captionlake.lake.catalog import first_line, quote
+from captionlake.lake.data_place import DataPlace
 from captionlake.lake.durable import sync_folder
 from captionlake.lake.locking import write_lock
-from captionlake.lake.place import Place
+from captionlake.lake.place import catalog_of, has_catalog
+from captionlake.lake.postgres_place import PLACE_FILE, PostgresPlace, ServerLost, is_lost
 from captionlake.lake.s3_storage import S3Storage, refuse_used
 from captionlake.lake.shards import NO_SHARD, Locator, ShardReader, ShardWriter, old_shards, remove_shards
+from captionlake.lake.sqlite_place import CATALOG
 from captionlake.lake.staging import staging_folder, sweep_staging
 from captionlake.lake.storage import Storage
 
@@ -34,7 +37,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Parameters = list[Any] | dict[str, Any] | None
 _ATTEMPTS = 6
-_TRANSIENT = ("database is locked", "Transaction conflict", "transaction conflict", "database table is locked")
+_TRANSIENT = (
+    *("database is locked", "Transaction conflict", "transaction conflict", "database table is locked"),
+    *("Failed to commit DuckLake transaction", "could not serialize access", "deadlock detected"),
+)
+_ATTEMPTS_LOST = 10  # while a server is away: half a minute
 _SNAPSHOTS_OF_IMAGES = (
     "SELECT snapshot_id FROM ducklake_snapshots('lake') WHERE snapshot_id >= (SELECT begin_snapshot FROM "
     "__ducklake_metadata_lake.ducklake_table WHERE table_name = 'images' AND end_snapshot IS NULL) ORDER BY 1"
@@ -45,40 +52,46 @@ _MERGE_ABOVE = 64  # data files of one table; past it, small files are merged af
 class Lake:
     """A lake that is open. Use ``Lake.init`` once and ``Lake.open`` after; close it, or use it in a ``with``."""
 
-    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection, place: Place) -> None:
+    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection, data_place: DataPlace) -> None:
         self.path = path
         self.connection = connection
-        self.place = place
-        self._reader = ShardReader(place.images)
+        self.data_place = data_place
+        self._reader = ShardReader(data_place.images)
+        self._shared = catalog_of(path).shared
 
     @property
     def images(self) -> Storage:
         """Where the shards of pictures lie."""
-        return self.place.images
+        return self.data_place.images
 
     @classmethod
-    def init(cls, path: str | Path, data: str | None = None) -> "Lake":
+    def init(cls, path: str | Path, catalog_url: str | None = None, data: str | None = None) -> "Lake":
         """Make a new lake in ``path``: all of it, or nothing. A folder that holds a lake, or what is left of one, is refused.
 
-        ``data``: ``s3://BUCKET/PREFIX``, where tables and pictures are to lie (default: in the lake's folder). The server is AWS, or
-        that of ``AWS_ENDPOINT_URL``.
+        The catalog is a SQLite file in the folder, or in the PostgreSQL database of ``catalog_url``. A kill in the middle may leave there
+        a schema that no lake names. ``data``: ``s3://BUCKET/PREFIX``, where tables and pictures are to lie (default: in the lake's
+        folder). The server is AWS, or that of ``AWS_ENDPOINT_URL``.
         """
         folder = Path(path).expanduser().absolute()
-        place = Place(folder, Bucket(data, endpoint_of_environment()) if data else None)
+        data_place = DataPlace(folder, Bucket(data, endpoint_of_environment()) if data else None)
         try:
             for name in ("staging", "spool", *(() if data else ("data", "images"))):
                 (folder / name).mkdir(parents=True, exist_ok=True)
             with write_lock(folder), staging_folder(folder, "init") as staging:
-                _check_free(folder, place)
-                connection = place.connect()
-                catalog.attach(connection, staging, data=place.data.url if data else None)
-                catalog.create_schema(connection)
-                catalog.set_options(connection)
-                connection.close()
+                _check_free(folder, data_place)
+                if catalog_url is not None:
+                    (staging / PLACE_FILE).write_text(
+                        PostgresPlace.new(folder, catalog_url).to_json(), encoding="utf-8"
+                    )
+                with data_place.connect(catalog_of(staging)) as connection:
+                    catalog.attach(connection, staging, data=data_place.data.url if data else None)
+                    catalog.create_schema(connection)
+                    catalog.set_options(connection)
                 ShardWriter(staging / NO_SHARD).finish()
-                place.images.put(staging / NO_SHARD, NO_SHARD)  # the view of the pictures needs a first file
-                place.note(folder)
-                (staging / catalog.CATALOG).rename(folder / catalog.CATALOG)
+                data_place.images.put(staging / NO_SHARD, NO_SHARD)  # the view of the pictures needs a first file
+                data_place.note(folder)
+                name = CATALOG if catalog_url is None else PLACE_FILE
+                (staging / name).rename(folder / name)
                 sync_folder(folder)
         except OSError as error:
             raise CaptionlakeError(
@@ -89,7 +102,7 @@ class Lake:
     @staticmethod
     def exists(path: Path) -> bool:
         """Whether there is a lake in ``path``."""
-        return (path / catalog.CATALOG).is_file()
+        return has_catalog(path)
 
     @classmethod
     def open(cls, path: str | Path) -> "Lake":
@@ -97,19 +110,19 @@ class Lake:
         folder = Path(path).expanduser().absolute()
         if not cls.exists(folder):
             raise CaptionlakeError(f"no lake in {folder}: make one with  captionlake init {folder}")
-        place = Place.of(folder)
-        if place.bucket is not None:
-            _check_there(place)
-        connection = place.connect()
+        data_place = DataPlace.of(folder)
+        if data_place.bucket is not None:
+            _check_there(data_place)
+        connection = data_place.connect(catalog_of(folder))
         try:
-            catalog.attach(connection, folder, data=place.data.url)
+            catalog.attach(connection, folder, data=data_place.data.url)
             catalog.check_schema(connection, folder)
             if catalog.lacks_tables(connection):
                 with write_lock(folder):
                     catalog.add_tables(connection)
             spill = folder / "staging" / f"duckdb-{uuid.uuid4().hex[:12]}"  # made when a query first needs it
             connection.execute(f"SET temp_directory = {quote(str(spill))}")
-            connection.execute(f"CREATE TEMP VIEW image_bytes AS {image_bytes_query(place)}")
+            connection.execute(f"CREATE TEMP VIEW image_bytes AS {image_bytes_query(data_place)}")
         except duckdb.Error as error:
             connection.close()
             raise CaptionlakeError(
@@ -118,7 +131,7 @@ class Lake:
         except BaseException:
             connection.close()
             raise
-        return cls(folder, connection, place)
+        return cls(folder, connection, data_place)
 
     def __enter__(self) -> Self:
         return self
@@ -240,31 +253,52 @@ class Lake:
     def commit(self, change: Callable[[duckdb.DuckDBPyConnection], T], **tables: pa.Table) -> T:
         """Run ``change`` as one transaction under the write lock and return what it returns; SQL sees ``tables`` by their names.
 
-        It may be run again (at most 6 times) when the catalog was busy, so it must do the same thing each time. On any error
-        nothing of it is visible.
+        It may be run again (at most 6 times, 10 where a server was lost) when the catalog was busy, so it must do the same thing each
+        time. On any error nothing of it is visible.
         """
-        for attempt in range(1, _ATTEMPTS + 1):
+        token = uuid.uuid4().hex if self._shared else None
+        made: list[T] = []  # the results of attempts that came as far as COMMIT
+        for attempt in range(1, _ATTEMPTS_LOST + 1):
             try:
-                self.place.refresh(self.connection)
-                with write_lock(self.path):
-                    return self._transaction(change, tables)
-            except duckdb.Error as error:
-                if attempt == _ATTEMPTS or not any(text in str(error) for text in _TRANSIENT):
+                self.data_place.refresh(self.connection)
+                with write_lock(self.path) as still_held:
+                    if made and self._was_committed(token):
+                        return made[-1]
+                    return self._transaction(change, tables, made, still_held, token)
+            except (duckdb.Error, ServerLost) as error:
+                again = is_lost(error) or (attempt < _ATTEMPTS and any(text in str(error) for text in _TRANSIENT))
+                if attempt == _ATTEMPTS_LOST or not again:
                     raise CaptionlakeError(
                         f"nothing was written to {self.path} ({first_line(error)}): {_advice(error)}"
                     ) from error
-                log.info("the catalog was busy, attempt %d of %d", attempt, _ATTEMPTS)
-                time.sleep(random.uniform(0.5, 1.0) * 0.1 * 2**attempt)
+                log.info("the catalog was busy or away, attempt %d", attempt)
+                time.sleep(random.uniform(0.5, 1.0) * min(8.0, 0.1 * 2**attempt))
         raise AssertionError("unreachable")
 
-    def _transaction(self, change: Callable[[duckdb.DuckDBPyConnection], T], tables: dict[str, pa.Table]) -> T:
+    def _was_committed(self, token: str | None) -> bool:
+        """Of a transaction whose COMMIT got no answer: whether its snapshot is there."""
+        query = "SELECT count(*) FROM __ducklake_metadata_lake.ducklake_snapshot_changes WHERE commit_extra_info = ?"
+        return bool(token and self.value(query, [token]))
+
+    def _transaction(
+        self,
+        change: Callable[[duckdb.DuckDBPyConnection], T],
+        tables: dict[str, pa.Table],
+        made: list[T],
+        still_held: Callable[[], None],
+        token: str | None,
+    ) -> T:
         self.connection.execute("BEGIN")
         try:
+            if token:
+                self.connection.execute("CALL lake.set_commit_message('captionlake', '', extra_info => ?)", [token])
             for name, table in tables.items():
                 self.connection.register(name, table)
             result = change(self.connection)
             for name in tables:
                 self.connection.unregister(name)
+            still_held()
+            made.append(result)
             self.connection.execute("COMMIT")
         except BaseException:
             try:
@@ -328,9 +362,9 @@ def insert_new(connection: duckdb.DuckDBPyConnection, table: str, rows: str, key
     return int(found[0]) if found else 0
 
 
-def image_bytes_query(place: Place) -> str:
+def image_bytes_query(data_place: DataPlace) -> str:
     """SQL for the pictures' bytes, of committed rows alone: a shard that no row names is not visible."""
-    shards = f"{catalog.literal_glob(place.images.url)}/shard-*.parquet"
+    shards = f"{catalog.literal_glob(data_place.images.url)}/shard-*.parquet"
     return (
         "SELECT stored.image_id, stored.bytes "
         f"FROM read_parquet({quote(shards)}, filename = true, file_row_number = true) stored "
@@ -339,26 +373,30 @@ def image_bytes_query(place: Place) -> str:
     )
 
 
-def _check_there(place: Place) -> None:
+def _check_there(data_place: DataPlace) -> None:
     """One request, which tells what is wrong with the bucket, the network or the credentials."""
-    if place.images.size(NO_SHARD) is None:
-        raise CaptionlakeError(f"{place.images.url} has no pictures of a lake: restore it, or look at storage.json")
-
-
-def _check_free(folder: Path, place: Place) -> None:
-    if (folder / catalog.CATALOG).exists():
-        raise CaptionlakeError(f"{folder} already holds a lake: use it as it is, or choose another folder")
-    left = [*folder.glob(f"{catalog.CATALOG}-*"), *folder.glob("data/*"), *folder.glob("images/*")]
-    if place.bucket is not None:
-        refuse_used(S3Storage(place.bucket, ""))
-    if [path for path in left if path.name != NO_SHARD]:
+    if data_place.images.size(NO_SHARD) is None:
         raise CaptionlakeError(
-            f"{folder} holds pictures or tables but no {catalog.CATALOG}: restore it from a backup, or choose another folder"
+            f"{data_place.images.url} has no pictures of a lake: restore it, or look at storage.json"
         )
 
 
-def _advice(error: duckdb.Error) -> str:
+def _check_free(folder: Path, data_place: DataPlace) -> None:
+    if has_catalog(folder):
+        raise CaptionlakeError(f"{folder} already holds a lake: use it as it is, or choose another folder")
+    left = [*folder.glob(f"{CATALOG}-*"), *folder.glob("data/*"), *folder.glob("images/*")]
+    if data_place.bucket is not None:
+        refuse_used(S3Storage(data_place.bucket, ""))
+    if [path for path in left if path.name != NO_SHARD]:
+        raise CaptionlakeError(
+            f"{folder} holds pictures or tables but no {CATALOG} and no {PLACE_FILE}: restore it from a backup, or choose another folder"
+        )
+
+
+def _advice(error: Exception) -> str:
     text = str(error)
     if "No space left" in text or "disk is full" in text or "database or disk is full" in text:
         return "make room on its disk and run this again"
+    if "permission denied" in text:
+        return "your role may read the lake's catalog and not write it: ask its owner for the rights to its schema"
     return "run this again"

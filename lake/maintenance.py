@@ -5,8 +5,6 @@ rows for good: delete them, ``rewrite`` their tables, pin releases to the snapsh
 rows in its files), then ``expire``, ``clean_files`` and ``vacuum_catalog``.
 """
 
-import subprocess
-import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,13 +12,11 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 
 from captionlake.errors import CaptionlakeError
-from captionlake.lake import vacuum
-from captionlake.lake.catalog import CATALOG, first_line, quote
+from captionlake.lake.catalog import first_line, quote
 from captionlake.lake.freed import Freed
 from captionlake.lake.lake import Lake
 from captionlake.lake.locking import write_lock
-
-_BUSY_SECONDS = 20.0  # as long as DuckLake's own connections wait
+from captionlake.lake.place import catalog_of
 
 
 def snapshots(lake: Lake) -> list[tuple[int, datetime]]:
@@ -88,9 +84,9 @@ def remove_orphans(lake: Lake, older_than: timedelta, *, dry_run: bool = False) 
 
 def _remove(lake: Lake, function: str, before: datetime, dry_run: bool) -> Freed:
     call = f"SELECT path FROM {function}('lake', older_than => TIMESTAMPTZ {quote(before.isoformat())}, dry_run => %s)"
-    root = f"{lake.place.data.url}/"
+    root = f"{lake.data_place.data.url}/"
     with _writing(lake):
-        freed = lake.place.data.freed(path.removeprefix(root) for (path,) in lake.rows(call % "true"))
+        freed = lake.data_place.data.freed(path.removeprefix(root) for (path,) in lake.rows(call % "true"))
         if not dry_run:
             lake.rows(call % "false")
     return freed
@@ -107,7 +103,7 @@ def waiting(lake: Lake, gone: Collection[int] = ()) -> Freed:
         "WHERE f.end_snapshot IS NOT NULL AND NOT EXISTS (SELECT 1 FROM __ducklake_metadata_lake.ducklake_snapshot k "
         "WHERE NOT list_contains(?::BIGINT[], k.snapshot_id) AND k.snapshot_id >= f.begin_snapshot AND k.snapshot_id < f.end_snapshot)"
     )
-    return lake.place.data.freed(path for (path,) in lake.rows(query, [list(gone)]))
+    return lake.data_place.data.freed(path for (path,) in lake.rows(query, [list(gone)]))
 
 
 def vacuum_catalog(lake: Lake) -> bool:
@@ -115,16 +111,8 @@ def vacuum_catalog(lake: Lake) -> bool:
 
     It is not while another process reads the catalog for longer than 20 seconds: then run it again.
     """
-    path = lake.path / CATALOG
-    program = [sys.executable, "-I", vacuum.__file__, str(path), str(_BUSY_SECONDS)]
     with write_lock(lake.path):
-        done = subprocess.run(program, capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 3):
-        raise CaptionlakeError(
-            f"{path} could not be packed ({done.stderr.strip()[-200:]}): make room on its disk, end what reads the lake, "
-            "and run this again"
-        )
-    return done.returncode == 0
+        return catalog_of(lake.path).pack()
 
 
 @contextmanager

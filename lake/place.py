@@ -1,83 +1,59 @@
-"""Where a lake's tables and pictures lie: in its folder, or in a bucket that ``LAKE/storage.json`` names."""
+"""Where a lake's catalog lies: a SQLite file in its folder, or a PostgreSQL database that several machines share.
 
-import json
-from datetime import timedelta
+This is the one place that knows which of the two it is: a folder with ``catalog.json`` has the latter. All else asks its ``Place``.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
-import duckdb
-
-from captionlake.errors import CaptionlakeError
-from captionlake.lake.bucket import Bucket, endpoint_of_environment
-from captionlake.lake.catalog import connect
-from captionlake.lake.durable import replace_text
-from captionlake.lake.local_storage import LocalStorage
-from captionlake.lake.s3_storage import S3Storage
-from captionlake.lake.storage import Storage
-
-STORAGE = "storage.json"
-_RETRIES = 5  # of DuckDB's requests, with waits of 0.1 s, 0.4 s and so on: half a minute in all
+from captionlake.lake.postgres_place import PLACE_FILE, PostgresPlace
+from captionlake.lake.sqlite_place import CATALOG, SqlitePlace
 
 
-class Place:
-    """``data``: the files of tables. ``images``: the shards of pictures. ``bucket``: None where both lie in the lake's folder."""
+class Place(Protocol):
+    """What the two kinds of catalog do each in its own way."""
 
-    def __init__(self, lake: Path, bucket: Bucket | None = None) -> None:
-        self.bucket = bucket
-        self.data, self.images = (self._part(lake, name) for name in ("data", "images"))
-        self._secret: str | None = None
+    extension: str  # of DuckDB, that reads it
+    shared: bool  # whether a server keeps it, which may go away and come back
 
-    def _part(self, lake: Path, name: str) -> Storage:
-        return LocalStorage(lake / name) if self.bucket is None else S3Storage(self.bucket, name)
+    @property
+    def name(self) -> str:
+        """For messages: without user name and password."""
 
-    @classmethod
-    def of(cls, lake: Path) -> "Place":
-        """Of the lake in a folder, by what it says of itself. Its endpoint gives way to one of the environment."""
-        path = lake / STORAGE
-        try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-            url, endpoint = told["url"], told.get("endpoint")
-        except FileNotFoundError:
-            return cls(lake)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CaptionlakeError(
-                f"{path} does not say where the lake's data lie: restore it from a backup"
-            ) from error
-        return cls(lake, Bucket(str(url), endpoint_of_environment() or endpoint))
+    def attachment(self) -> tuple[str, list[str]]:
+        """What follows ``ducklake:`` in ATTACH, and the options that go with it."""
 
-    def note(self, lake: Path) -> None:
-        """Write ``storage.json`` where there is a bucket, and see to it that there is none elsewhere."""
-        if self.bucket is None:
-            (lake / STORAGE).unlink(missing_ok=True)
-        else:
-            told = {"url": self.bucket.url, "endpoint": self.bucket.endpoint}
-            replace_text(lake / STORAGE, json.dumps(told, indent=1) + "\n")
+    def lock(self, wait: float) -> AbstractContextManager[Callable[[], None]]:
+        """The write lock; what it yields raises once the lock is lost. Raises when another process holds it for ``wait`` seconds."""
 
-    def connect(self, secret: str | None = None) -> duckdb.DuckDBPyConnection:
-        """A connection that reads and writes there. ``secret``: the SQL of ``Bucket.secret``, where another process has the credentials."""
-        connection = connect(() if self.bucket is None else ("httpfs",))
-        connection.execute("SET allow_persistent_secrets = false")
-        if self.bucket is None:
-            return connection
-        connection.execute(f"SET http_retries = {_RETRIES}")
-        self.refresh(connection, secret)
-        return connection
+    def pack(self) -> bool:
+        """Leave nothing deleted in free pages; under the write lock. False while a reader that began before keeps it from it."""
 
-    def refresh(self, connection: duckdb.DuckDBPyConnection, secret: str | None = None) -> None:
-        """Hand DuckDB the credentials again where they changed, as those of a role do by the hour."""
-        if self.bucket is None:
-            return
-        secret = secret or self.bucket.secret()
-        if secret != self._secret:
-            try:
-                connection.execute(secret)
-            except duckdb.Error:  # whose text has the statement in it
-                raise CaptionlakeError(f"DuckDB does not take the credentials of {self.bucket.url}") from None
-            self._secret = secret
+    def n_bytes(self) -> int:
+        """The size of the catalog."""
 
-    def abort_uploads(self, older_than: timedelta = timedelta(), *, dry_run: bool = False) -> int:
-        """End what killed processes were uploading. Returns how many uploads."""
-        return 0 if self.bucket is None else self.bucket.abort_uploads(older_than, dry_run=dry_run)
+    def free_bytes(self) -> int:
+        """About how many bytes ``pack`` would give back."""
 
-    def purge(self) -> int:
-        """Remove for good what a versioned bucket keeps of files that were replaced or removed. Returns how many versions."""
-        return 0 if self.bucket is None else self.bucket.purge()
+    def remains(self) -> str | None:
+        """What keeps deleted values after ``pack``, for whoever has to see to it; None where nothing does."""
+
+    def dump(self) -> Iterator[tuple[str, bytes]]:
+        """(where, value) of all that the catalog holds, as text."""
+
+
+def catalog_of(lake: Path) -> Place:
+    """The place of the catalog of the lake in a folder, by what the folder itself says."""
+    return PostgresPlace.read(lake) if (lake / PLACE_FILE).exists() else SqlitePlace(lake)
+
+
+def has_catalog(lake: Path) -> bool:
+    """Whether a folder names or holds a catalog."""
+    return (lake / PLACE_FILE).is_file() or (lake / CATALOG).is_file()
+
+
+def is_of_catalog(path: Path) -> bool:
+    """Whether a file of a lake's folder is its catalog, one of the catalog's side files, or names it."""
+    return path.name == PLACE_FILE or path.name.startswith(CATALOG)

@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.options import printable
+from captionlake.lake.place import catalog_of, has_catalog
 from captionlake.lake.staging import staging_folder
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def open_query(
     or which limit was passed.
     """
     folder = Path(lake).expanduser().absolute()
-    if not (folder / "catalog.sqlite").is_file():
+    if not has_catalog(folder):
         raise CaptionlakeError(f"no lake in {folder}: make one with  captionlake init {folder}")
     if release is not None and at is not None:
         raise CaptionlakeError("a release and a snapshot at once: give one of --release and --at")
@@ -114,16 +115,17 @@ def _secret(lake: Path) -> str | None:
     """What lets DuckDB read the lake's bucket, where it has one."""
     if not (lake / "storage.json").is_file():
         return None
-    from captionlake.lake.place import Place
+    from captionlake.lake.data_place import DataPlace
 
-    bucket = Place.of(lake).bucket
+    bucket = DataPlace.of(lake).bucket
     return None if bucket is None else bucket.secret()
 
 
 def _ask_child(request: dict[str, Any], seconds: float, errors: Path, secret: str | None) -> dict[str, Any]:
     deadline = time.monotonic() + seconds
     Path(request["folder"], "request.json").write_text(json.dumps(request), encoding="utf-8")
-    environment = {name: value for name, value in os.environ.items() if name in _ENVIRONMENT}
+    passed = _ENVIRONMENT.union(_libpq() if catalog_of(Path(request["lake"])).shared else ())
+    environment = {name: value for name, value in os.environ.items() if name in passed}
     environment["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # so that the memory limit is met by an error, not by a crash
     with (
         errors.open("wb") as stderr,
@@ -158,6 +160,11 @@ def _ask_child(request: dict[str, Any], seconds: float, errors: Path, secret: st
     if "error" in reply:
         raise CaptionlakeError(printable(reply["error"]))
     return reply
+
+
+def _libpq() -> set[str]:
+    """The variables that let the child into the server of the catalog; no function that a query may call reads any."""
+    return {name for name in os.environ if name.startswith("PG")}
 
 
 def _read_until(pipe: IO[bytes], deadline: float) -> bytes | None:

@@ -18,9 +18,10 @@ import pyarrow as pa
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import catalog
 from captionlake.lake.catalog import first_line, quote
+from captionlake.lake.data_place import DataPlace
 from captionlake.lake.gate import check
 from captionlake.lake.lake import image_bytes_query
-from captionlake.lake.place import Place
+from captionlake.lake.place import catalog_of
 from captionlake.lake.releases.names import parse_release
 from captionlake.lake.releases.views import create_release_views, create_snapshot_views
 
@@ -97,8 +98,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def open_read_only(lake: Path, secret: str | None = None) -> duckdb.DuckDBPyConnection:
     """A connection that holds the lake, read-only, and its pictures as ``image_bytes``. ``secret``: of its bucket, as SQL."""
-    place = Place.of(lake)
-    connection = place.connect(secret)
+    place = DataPlace.of(lake)
+    connection = place.connect(catalog_of(lake), secret)
     catalog.attach(connection, lake, data=place.data.url, read_only=True)
     catalog.check_schema(connection, lake)
     connection.execute(f"CREATE TEMP VIEW image_bytes AS {image_bytes_query(place)}")
@@ -116,7 +117,7 @@ def readable(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 def lock_down(connection: duckdb.DuckDBPyConnection, lake: Path, folder: Path, limits: dict[str, Any]) -> None:
     """Settings that hold for the rest of the process, whatever a query says."""
-    place = Place.of(lake)
+    place = DataPlace.of(lake)
     allowed = ", ".join(quote(f"{path}/") for path in (place.data.url, place.images.url, folder))
     for setting in (
         "python_enable_replacements = false",

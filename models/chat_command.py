@@ -1,8 +1,10 @@
 """``captionlake chat``: questions to a checkpoint about pictures, in the terminal or through a pipe."""
 
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,22 +114,34 @@ def _talk(talk: "Chat", checkpoint: str, images: tuple[Path, ...]) -> None:
     for image in images:
         console.print(printable(f"shown: {image}"), style="dim", markup=False)
     console.print(_HELP, style="dim", markup=False)
-    while True:
-        try:
-            line = console.input("[bold cyan]you[/] ").strip()
-        except EOFError:
-            console.print()
-            return
-        except KeyboardInterrupt:  # meant for an answer that had just ended, or for the line
-            console.print("\n(/quit ends)", style="dim", markup=False)
-            continue
-        if line == "/quit":
-            return
-        if line:
+    with _ctrl_c(lambda *_: None):  # between answer and question: it was meant for the answer that has just ended
+        while True:
             try:
-                _turn(talk, line, console)
+                with _ctrl_c(signal.default_int_handler):
+                    line = console.input("[bold cyan]you[/] ").strip()
+            except EOFError:
+                console.print()
+                return
+            except KeyboardInterrupt:
+                console.print("\n(/quit ends)", style="dim", markup=False)
+                continue
+            if line == "/quit":
+                return
+            try:
+                if line:
+                    _turn(talk, line, console)
             except CaptionlakeError as error:
                 console.print(printable(f"error: {error}"), style="red", markup=False)
+
+
+@contextmanager
+def _ctrl_c(does: Callable[[int, Any], object]) -> Iterator[None]:
+    """What Ctrl-C does within it."""
+    before = signal.signal(signal.SIGINT, does)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _turn(talk: "Chat", line: str, console: "Console") -> None:
@@ -146,9 +160,10 @@ def _turn(talk: "Chat", line: str, console: "Console") -> None:
 
 
 def _answer(talk: "Chat", asked: str, console: "Console") -> None:
-    try:
+    with _ctrl_c(lambda *_: talk.stop()):
         for piece in talk.stream(asked):
             console.print(_shown(piece), end="", markup=False, soft_wrap=True)
-    except KeyboardInterrupt:
+    assert talk.last is not None
+    if talk.last.finish_reason == "stopped":
         console.print(" (stopped)", style="dim", end="", markup=False)
     console.print("\n")

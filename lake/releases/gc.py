@@ -3,15 +3,14 @@
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import maintenance
-from captionlake.lake.catalog import CATALOG
 from captionlake.lake.freed import Freed
 from captionlake.lake.lake import Lake
 from captionlake.lake.leftovers import committed_replies, unused_copies
 from captionlake.lake.locking import write_lock
+from captionlake.lake.place import catalog_of
 from captionlake.lake.shards import remove_shards
 from captionlake.lake.staging import sweep_staging
 
@@ -57,7 +56,7 @@ def collect(lake: Lake, *, keep_days: float = KEEP_DAYS, dry_run: bool = False) 
         "table files": maintenance.remove_scheduled(lake, readers, dry_run=dry_run),
         "orphaned table files": maintenance.remove_orphans(lake, orphans, dry_run=dry_run),
         "picture shards": _shards(lake, dry_run),
-        "uploads": Freed(lake.place.abort_uploads(orphans, dry_run=dry_run)),
+        "uploads": Freed(lake.data_place.abort_uploads(orphans, dry_run=dry_run)),
         "staging": sweep_staging(lake.path, dry_run=dry_run),
         "spool": _spool(lake, dry_run),
         "cache": _cache(lake, timedelta(days=max(1.0, keep_days)), dry_run),
@@ -98,18 +97,12 @@ def _cache(lake: Lake, age: timedelta, dry_run: bool) -> Freed:
 
 
 def _catalog(lake: Lake, dry_run: bool) -> Freed:
-    """What its packing gives back; in a dry run, the pages that are free already."""
+    """What its packing gives back; in a dry run, what is free already."""
+    place = catalog_of(lake.path)
     if dry_run:
-        pages, size = (
-            int(lake.value("SELECT * FROM sqlite_query('__ducklake_metadata_lake', ?)", [f"PRAGMA {name}"]))
-            for name in ("freelist_count", "page_size")
-        )
-        return Freed(int(pages > 0), pages * size)
-    before = _catalog_bytes(lake)
+        free = place.free_bytes()
+        return Freed(int(free > 0), free)
+    before = place.n_bytes()
     maintenance.vacuum_catalog(lake)
-    less = max(0, before - _catalog_bytes(lake))
+    less = max(0, before - place.n_bytes())
     return Freed(int(less > 0), less)
-
-
-def _catalog_bytes(lake: Lake) -> int:
-    return Freed.of(Path(f"{lake.path / CATALOG}{end}") for end in ("", "-wal")).n_bytes

@@ -23,6 +23,7 @@ from captionlake.lake.catalog import literal_glob
 from captionlake.lake.lake import Lake
 from captionlake.lake.locking import write_lock
 from captionlake.lake.maintenance import clean_files, expire, rewrite, vacuum_catalog
+from captionlake.lake.place import catalog_of
 from captionlake.lake.takedown.targets import CHANGED, DELETED, delete_rows, list_targets, touched
 from captionlake.lake.takedown.tombstone import DONE, REMOVING, Hashes, Tombstone, tombstone, tombstones
 
@@ -66,10 +67,12 @@ def resume(lake: Lake, one: Tombstone) -> Tombstone:
     _pin_anew(lake)
     expire(lake)
     clean_files(lake)
-    lake.place.abort_uploads()
-    lake.place.purge()
+    lake.data_place.abort_uploads()
+    lake.data_place.purge()
     packed = vacuum_catalog(lake)
-    receipt = one.touched | {"state": DONE, "done_at": datetime.now(UTC).isoformat(), "catalog_packed": packed}
+    keeps = catalog_of(lake.path).remains()
+    receipt = one.touched | ({"catalog_keeps": keeps} if keeps else {})
+    receipt |= {"state": DONE, "done_at": datetime.now(UTC).isoformat(), "catalog_packed": packed}
     lake.commit(lambda c: _note(c, one.takedown_id, receipt))
     return tombstone(lake, one.takedown_id)
 

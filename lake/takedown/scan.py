@@ -7,9 +7,6 @@ do the bytes of a picture, its URL or its key stand anywhere, in any form? That 
 import gzip
 import hashlib
 import mmap
-import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -19,8 +16,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from captionlake.lake.catalog import CATALOG
 from captionlake.lake.lake import Lake
+from captionlake.lake.place import catalog_of, is_of_catalog
 from captionlake.lake.s3_storage import S3Storage
 from captionlake.lake.takedown.needles import Needle
 from captionlake.lake.takedown.targets import CHANGED, DELETED, list_targets
@@ -43,8 +40,10 @@ def scan(lake: Lake, hashes: Hashes, needles: Iterable[Needle] = ()) -> Scan:
     """Look through all of a lake. ``left`` is empty where nothing of the takedown is there."""
     found = Scan()
     found.left += _rows_left(lake, hashes)
-    if lake.place.bucket is not None:
-        found.left += [f"{key}: a former version, {version}" for key, version in lake.place.bucket.former_versions()]
+    if lake.data_place.bucket is not None:
+        found.left += [
+            f"{key}: a former version, {version}" for key, version in lake.data_place.bucket.former_versions()
+        ]
     wanted = list(needles)
     for name, path in _files(lake):
         kind = _kind(path)
@@ -59,6 +58,9 @@ def scan(lake: Lake, hashes: Hashes, needles: Iterable[Needle] = ()) -> Scan:
         if kind in ("spool or staging", "copy"):
             problems += [f"{name}: {image_id}" for image_id in hashes.image_ids if _holds(path, image_id.encode())]
         found.left += problems
+    for where, value in catalog_of(lake.path).dump():
+        found.values += 1
+        found.left += [f"{where}: {one.name}" for one in wanted if any(pattern in value for pattern in one.patterns)]
     return found
 
 
@@ -66,9 +68,9 @@ def _files(lake: Lake) -> Iterator[tuple[str, Path]]:
     """(name, path) of all files of the lake; of those in a bucket a copy, for as long as it is looked at."""
     for path in sorted(path for path in lake.path.rglob("*") if path.is_file()):
         yield str(path.relative_to(lake.path)), path
-    if lake.place.bucket is None:
+    if lake.data_place.bucket is None:
         return
-    stored = S3Storage(lake.place.bucket, "")
+    stored = S3Storage(lake.data_place.bucket, "")
     with tempfile.TemporaryDirectory(prefix="captionlake-") as folder:
         for entry in stored.entries():
             copy = Path(folder) / entry.name
@@ -110,7 +112,7 @@ def _had(lake: Lake, table: str, snapshot: int) -> bool:
 
 def _kind(path: Path) -> str:
     parts = set(path.parts)
-    if path.name.startswith(CATALOG):
+    if is_of_catalog(path):
         return "catalog"
     if path.suffix == ".parquet":
         return "picture shard" if path.parent.name == "images" else "table"
@@ -135,8 +137,6 @@ def _decoded(path: Path, kind: str) -> Iterator[tuple[str, bytes]]:
     """(place, value) of what a file holds compressed or encoded."""
     if path.suffix == ".parquet":
         yield from _parquet(path)
-    elif path.name == CATALOG:
-        yield from _catalog(path)
     elif path.suffix == ".gz":
         yield "unpacked", gzip.decompress(path.read_bytes())
     elif zipfile.is_zipfile(path):
@@ -178,21 +178,3 @@ def _values(column: pa.Array) -> Iterator[tuple[int, bytes]]:
             yield from _values(part)
     elif pa.types.is_dictionary(kind):
         yield from _values(column.dictionary_decode())
-
-
-_DUMP = """
-import sqlite3, sys
-for line in sqlite3.connect(sys.argv[1]).iterdump():
-    sys.stdout.buffer.write(line.encode(errors="surrogateescape") + b"\\n")
-"""
-
-
-def _catalog(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Every statement that would make the catalog again, of a copy: a second SQLite in this process would break the first one's locks."""
-    with tempfile.TemporaryDirectory(prefix="captionlake-") as folder:
-        for part in path.parent.glob(f"{path.name}*"):
-            shutil.copyfile(part, Path(folder) / part.name)
-        command = [sys.executable, "-I", "-c", _DUMP, str(Path(folder) / path.name)]
-        dumped = subprocess.run(command, capture_output=True, check=True).stdout
-        for number, line in enumerate(dumped.splitlines()):
-            yield f"statement {number}", line

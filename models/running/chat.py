@@ -45,6 +45,7 @@ class Chat:
         self._messages: list[dict[str, Any]] = []
         self._pictures: list[Image.Image] = []
         self._new: list[Image.Image] = []  # shown, and not asked about yet
+        self._stop = _Stop()
 
     @classmethod
     def load(
@@ -66,12 +67,13 @@ class Chat:
 
         Raises where the conversation is longer than the model reads, or memory is short; then nothing was said.
         """
+        self._stop.now = False
         check_question(self.checkpoint.processor, question)
         if image is not None:
             self.show(image)
         content = [*({"type": "image"} for _ in self._new), {"type": "text", "text": question}]
         messages, pictures = [*self._messages, {"role": "user", "content": content}], [*self._pictures, *self._new]
-        writing = _Writing(self.checkpoint, messages, pictures, self._config)
+        writing = _Writing(self.checkpoint, messages, pictures, self._config, self._stop)
         said: list[str] = []
         try:
             with closing(writing.pieces()) as pieces:
@@ -85,6 +87,10 @@ class Chat:
             raise
         self._keep(messages, pictures, writing.answer("".join(said)))
 
+    def stop(self) -> None:
+        """End the answer that is being written, after its next token; ``last`` says "stopped" then. For any thread or signal."""
+        self._stop.now = True
+
     def _keep(self, messages: list[dict[str, Any]], pictures: "list[Image.Image]", answer: Answer) -> None:
         text = answer.text.replace(self.checkpoint.processor.image_token, "")  # it would stand for a picture
         answered = {"role": "assistant", "content": [{"type": "text", "text": text}]}
@@ -96,6 +102,12 @@ class Chat:
         self._messages, self._pictures = [], []
 
 
+class _Stop:
+    """A flag for a signal's handler, which may wait for no lock: whatever it interrupted could hold it."""
+
+    now = False
+
+
 class _Writing:
     """One answer: the model writes in a thread, and this one takes what comes."""
 
@@ -105,12 +117,12 @@ class _Writing:
         messages: list[dict[str, Any]],
         pictures: "list[Image.Image]",
         config: GenerationConfig,
+        stop: "_Stop",
     ) -> None:
-        self._checkpoint, self._config = checkpoint, config
+        self._checkpoint, self._config, self._stop = checkpoint, config, stop
         self._settings = settings(checkpoint, config)
         self._inputs = _inputs(checkpoint, messages, pictures)
         self._prompt_tokens = int(self._inputs["input_ids"].shape[1])
-        self._stop = threading.Event()
         self._output: Any = None  # (1, T + N)
         self._error: BaseException | None = None
         _check_length(checkpoint, self._prompt_tokens)
@@ -123,7 +135,7 @@ class _Writing:
         try:
             yield from filter(None, streamer)
         finally:
-            self._stop.set()
+            self._stop.now = True
             thread.join()
         if self._error is not None:
             raise self._error
@@ -155,7 +167,7 @@ class _Writing:
             streamer.on_finalized_text("", stream_end=True)  # for the other thread, whatever happened
 
     def _stopped(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        return torch.full((input_ids.shape[0],), self._stop.is_set(), device=input_ids.device)
+        return torch.full((input_ids.shape[0],), self._stop.now, device=input_ids.device)
 
 
 def _inputs(checkpoint: Checkpoint, messages: list[dict[str, Any]], pictures: "list[Image.Image]") -> dict[str, Any]:

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from captionlake.errors import CaptionlakeError
-from captionlake.lake import Lake, catalog
+from captionlake.lake import Lake, catalog, sqlite_place
 from captionlake.lake.catalog import SCHEMA_VERSION
 from captionlake.lake.locking import write_lock
+from captionlake.lake.sqlite_place import SqlitePlace
 
 
 def vectors(*image_ids: str) -> pa.Table:
@@ -252,7 +253,7 @@ def test_a_busy_catalog_is_tried_again_but_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: float, written: bool
 ) -> None:
     """Another program that writes to the SQLite file for a while; the wait for it is cut short so that retries are needed."""
-    monkeypatch.setattr(catalog, "_BUSY_MS", 50)
+    monkeypatch.setattr(sqlite_place, "_BUSY_MS", 50)
     with Lake.init(tmp_path / "lake") as lake:
         holder = subprocess.Popen(
             [sys.executable, "-c", HOLDER, str(lake.path / "catalog.sqlite"), str(held)], stdout=subprocess.PIPE
@@ -316,11 +317,11 @@ def test_nothing_unsigned_loads_though_signatures_are_checked_once(
     content[4096] ^= 1
     forged.write_bytes(content)
     for _ in range(2):  # a process has the signatures checked for its first connection, and not for its second
-        with catalog.connect() as connection:
+        with catalog.connect(SqlitePlace(tmp_path)) as connection:
             with pytest.raises(duckdb.Error, match="allow_unsigned_extensions"):
                 connection.execute("SET allow_unsigned_extensions = true")
             with pytest.raises(duckdb.Error, match="signature"):
                 connection.execute(f"LOAD {catalog.quote(str(forged))}")
     monkeypatch.setattr(catalog, "extension_path", lambda name: forged)
     with pytest.raises(duckdb.Error, match="signature"):
-        catalog.connect()
+        catalog.connect(SqlitePlace(tmp_path))

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from captionlake.lake import Lake, maintenance
+from captionlake.lake import Lake, maintenance, sqlite_place
 from captionlake.lake.freed import Freed
 from captionlake.lake.locking import write_lock
 
@@ -202,7 +202,7 @@ def test_a_writer_is_waited_for(lake: Lake, step: Callable[[Lake], object]) -> N
 
 
 def test_a_reader_that_stays_is_told_of(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "_BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(sqlite_place, "_BUSY_MS", 200)
     with Lake.open(lake.path) as other:
         other.connection.execute("BEGIN")
         other.value("SELECT count(*) FROM captions")

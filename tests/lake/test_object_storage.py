@@ -70,7 +70,7 @@ def url() -> str:
 
 @pytest.fixture
 def lake(url: str, tmp_path: Path) -> Iterator[Lake]:
-    with Lake.init(tmp_path / "lake", url) as made:
+    with Lake.init(tmp_path / "lake", data=url) as made:
         yield made
 
 
@@ -80,7 +80,7 @@ def fill(lake: Lake, folder: Path) -> None:
 
 def keys(client: Minio, lake: Lake) -> dict[str, int]:
     """Objects of the lake by their names, as another client lists them."""
-    bucket = lake.place.bucket
+    bucket = lake.data_place.bucket
     assert bucket is not None
     found = client.list_objects(BUCKET, prefix=bucket.key(""), recursive=True)
     return {str(one.object_name).removeprefix(bucket.key("")): one.size or 0 for one in found}
@@ -161,7 +161,7 @@ def test_a_takedown_leaves_no_former_version(
         assert keys(client, lake)[f"images/{shard}"] == before[f"images/{shard}"], (
             "the other pictures stay where they are"
         )
-        bucket = lake.place.bucket
+        bucket = lake.data_place.bucket
         assert bucket is not None
         versions = list(client.list_objects(BUCKET, bucket.key(""), recursive=True, include_version=True))
         assert versions and all(one.is_latest == "true" and not one.is_delete_marker for one in versions)
@@ -257,8 +257,8 @@ def test_credentials_are_written_nowhere(lake: Lake, tile_folder: Callable[[int]
 
 def test_a_query_reads_nothing_else_of_the_bucket(lake: Lake, server: ObjectServer, tmp_path: Path) -> None:
     server.client().put_object(BUCKET, "other.csv", io.BytesIO(b"a\n1\n"), 4)
-    assert lake.place.bucket is not None
-    connection = open_read_only(lake.path, lake.place.bucket.secret())
+    assert lake.data_place.bucket is not None
+    connection = open_read_only(lake.path, lake.data_place.bucket.secret())
     lock_down(connection, lake.path, tmp_path, {"memory_mib": 256, "threads": 1, "temp_mib": 64})
     assert connection.execute("SELECT count(*) FROM images").fetchone() == (0,)
     for query in (f"FROM read_csv('s3://{BUCKET}/other.csv')", f"COPY (SELECT 1) TO '{lake.images.url[:-7]}/x.csv'"):
@@ -272,13 +272,13 @@ def test_a_query_reads_nothing_else_of_the_bucket(lake: Lake, server: ObjectServ
 
 def test_a_prefix_in_use_is_refused(lake: Lake, url: str, tmp_path: Path) -> None:
     with pytest.raises(CaptionlakeError, match="is not empty"):
-        Lake.init(tmp_path / "second", url)
+        Lake.init(tmp_path / "second", data=url)
     assert not Lake.exists(tmp_path / "second")
     with pytest.raises(CaptionlakeError, match="there is no bucket nobody-made"):
-        Lake.init(tmp_path / "third", "s3://nobody-made/lake")
+        Lake.init(tmp_path / "third", data="s3://nobody-made/lake")
     for bad in ("s3://", "https://bucket/lake", "s3://key:secret@bucket/lake", "s3://bucket/a*", "s3://bucket/a b"):
         with pytest.raises(CaptionlakeError, match="give  s3://BUCKET/PREFIX"):
-            Lake.init(tmp_path / "fourth", bad)
+            Lake.init(tmp_path / "fourth", data=bad)
 
 
 def test_neighbours_are_each_checked(lake: Lake, tile_folder: Callable[[int], Path]) -> None:

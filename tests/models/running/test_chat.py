@@ -174,11 +174,17 @@ class Terminal:
         os.close(slave)
         self.seen = ""
 
-    def until(self, pattern: str) -> str:
-        """What is shown up to a pattern that was not seen before."""
-        end = time.monotonic() + 90
+    def until(self, pattern: str, again: str = "") -> str:
+        """What is shown up to a pattern that was not seen before. ``again`` is typed every 5 s: readline keeps a
+        Ctrl-C that comes while it starts until the next key."""
+        started = time.monotonic()
+        n_typed = 0
         while not (found := re.search(pattern, self.seen)):
-            assert time.monotonic() < end and self.process.poll() is None, self.seen
+            seconds = time.monotonic() - started
+            assert seconds < 90 and self.process.poll() is None, self.seen
+            if again and seconds > 5 * (n_typed + 1):
+                self.type(again)
+                n_typed += 1
             if select.select([self._master], [], [], 0.2)[0]:
                 try:
                     self.seen += os.read(self._master, 65536).decode(errors="replace")
@@ -228,8 +234,9 @@ def test_the_terminal(llava: Path, photographs: Photos, tmp_path: Path) -> None:
     terminal.until(r"Again\?\r\n.{20,}")
     terminal.type("\x03")
     terminal.until(r"you.* ")
+    time.sleep(1)
     terminal.type("\x03")
-    terminal.until(r"/quit ends[\s\S]*you.* ")
+    terminal.until(r"/quit ends[\s\S]*you.* ", again="\x03")
     terminal.type("/quit\r")
     assert terminal.close() == 0
 
