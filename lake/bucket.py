@@ -171,7 +171,7 @@ class Bucket:
                 for upload in listed.uploads:
                     if upload.initiated_time is None or upload.initiated_time <= before:
                         found += 1
-                        if not dry_run:
+                        if not dry_run and upload.upload_id:
                             self.client._abort_multipart_upload(self.name, upload.object_name, upload.upload_id)
                 if not listed.is_truncated:
                     return found
