@@ -63,6 +63,11 @@ def publish(
     lines = [f"{done.state}: {done.url} {done.tag}" + (f", commit {done.revision[:12]}" if done.revision else "")]
     if done.state != "already published":
         lines.append(f"{len(done.files):,} files, {done.bytes_sent:,} bytes differ; {done.same:,} are the same there")
+    if not done.looked:
+        lines[-1] = (
+            f"{len(done.files):,} files, {done.bytes_sent:,} bytes to a new repository; what stands there was not looked at, "
+            "as there is no token"
+        )
     if done.state == "dry run":
         lines += [f"  + {printable(file['path'])}  {file['bytes']:,}" for file in done.files]
         lines += [f"  - {printable(path)}" for path in done.removed]

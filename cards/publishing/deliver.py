@@ -15,7 +15,10 @@ from captionlake.lake.releases.semver import is_version, precedence
 
 @dataclass(slots=True)
 class Published:
-    """What came of it. ``state``: published, already published, dry run. ``files``: those that travel; ``same``: how many are there."""
+    """What came of it. ``state``: published, already published, dry run. ``files``: those that travel; ``same``: how many are there.
+
+    ``looked``: whether the repository was looked at, for which a dry run without a token has no right.
+    """
 
     state: str
     url: str
@@ -27,6 +30,7 @@ class Published:
     bytes_sent: int = 0
     detail: dict[str, Any] = field(default_factory=dict)
     remains: list[str] = field(default_factory=list)
+    looked: bool = True
 
 
 def branch_of(version: str) -> str:
@@ -49,7 +53,9 @@ def deliver(
     version = str(mark["version"])
     tag, branch = f"v{version}", branch_of(version)
     plan = difference(files, hub.tree(there.head) if there.head else {})
-    done = Published("dry run", hub.url, tag, same=len(plan.same), removed=plan.gone, bytes_sent=plan.n_bytes)
+    done = Published(
+        "dry run", hub.url, tag, same=len(plan.same), removed=plan.gone, bytes_sent=plan.n_bytes, looked=there.looked
+    )
     done.files = [{"path": file.path, "bytes": file.size, "sha256": file.sha256} for file in plan.new]
     if options.dry_run:
         return done, None

@@ -32,7 +32,7 @@ def publish_release(lake: Lake, label: str, repo_id: str, options: PublishOption
     hub = Hub(repo_id, "dataset")
     mark = staging.release_mark(lake, release)
     tag = f"v{release.version}"
-    there = look(hub, tag, mark)
+    there = look(hub, tag, mark, dry_run=options.dry_run)
     if not there.problems and same_content(mark, there.tagged):
         done = Published("already published", hub.url, tag, there.tags[tag])
         if options.erase_history and not options.dry_run:
@@ -90,7 +90,7 @@ def publish_checkpoint(
     refuse(name_problems(repo_id, tag.removeprefix("v")))
     hub = Hub(repo_id, "model")
     with model_files(checkpoint, tag, lake, results=results, licence=licence) as (files, mark):
-        there = look(hub, f"v{mark['version']}", mark)
+        there = look(hub, f"v{mark['version']}", mark, dry_run=options.dry_run)
         refuse(there.problems + file_problems(files))
         if same_content(mark, there.tagged):
             done = Published("already published", hub.url, f"v{mark['version']}", there.tags[f"v{mark['version']}"])

@@ -14,8 +14,12 @@ _NO_TOKEN = "no token: run  hf auth login,  or set HF_TOKEN to a token that may 
 
 @dataclass(slots=True)
 class Standing:
-    """``head`` of main, None without a repository; ``mark`` of main's content, ``tagged`` of the version's tag; ``problems`` forbid it."""
+    """``head`` of main, None without a repository; ``mark`` of main's content, ``tagged`` of the version's tag; ``problems`` forbid it.
 
+    ``looked``: False of a dry run without a token, which asks the Hub nothing.
+    """
+
+    looked: bool = True
     head: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
@@ -52,8 +56,10 @@ def may_write(hub: Hub) -> list[str]:
     return found
 
 
-def look(hub: Hub, tag: str, mark: dict[str, Any]) -> Standing:
+def look(hub: Hub, tag: str, mark: dict[str, Any], *, dry_run: bool = False) -> Standing:
     """What is there, and every reason why ``mark``'s content may not come there as ``tag``."""
+    if dry_run and hub.token is None:
+        return Standing(looked=False)
     there = Standing(problems=may_write(hub))
     if there.problems or not hub.exists():
         return there

@@ -120,6 +120,10 @@ def test_a_push_in_between_is_not_overwritten(hub: HubServer, client: Client, re
 
 def test_tokens_and_repositories_that_will_not_do(hub: HubServer, client: Client, ready_lake: Path) -> None:
     assert "no token" in client.run(*command(ready_lake), token=None).error
+    asked = len(hub.requests)
+    told = client.run(*command(ready_lake), "--dry-run", token=None).json
+    assert told["looked"] is False and told["bytes_sent"] == sum(file["bytes"] for file in told["files"]) > 0
+    assert len(hub.requests) == asked and not hub.repos
     assert "may only read" in client.run(*command(ready_lake), token=READER).error
     hub.tokens["hf_writertoken0"] = ("another", "write")
     assert "not someone's" in client.run(*command(ready_lake)).error
