@@ -5,9 +5,11 @@ rows for good: delete them, ``rewrite`` their tables, pin releases to the snapsh
 rows in its files), then ``expire``, ``clean_files`` and ``vacuum_catalog``.
 """
 
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import duckdb
 
@@ -17,6 +19,8 @@ from captionlake.lake.freed import Freed
 from captionlake.lake.lake import Lake
 from captionlake.lake.locking import write_lock
 from captionlake.lake.place import catalog_of
+
+_SETTLE_SECONDS = 1.0
 
 
 def snapshots(lake: Lake) -> list[tuple[int, datetime]]:
@@ -32,12 +36,18 @@ def pinned(lake: Lake) -> set[int]:
 def expire(lake: Lake, keep: Collection[int] = ()) -> int:
     """Let go all snapshots but those that are pinned and those of ``keep``. Returns how many.
 
-    The files that no other snapshot needs are scheduled for deletion, and stay until ``clean_files``.
+    The files that no other snapshot needs are scheduled for deletion, and stay until ``clean_files``. A snapshot that was the newest
+    until a moment ago is given that moment: a query asks the catalog for the snapshot first and then for its files, by another
+    connection where the catalog is SQLite, and would miss rows in silence where it was let go in between.
     """
     with _writing(lake):
         kept = pinned(lake).union(keep)
-        gone = [snapshot for snapshot, _ in snapshots(lake) if snapshot not in kept]
+        there = snapshots(lake)
+        gone = [snapshot for snapshot, _ in there if snapshot not in kept]
         if gone:
+            followed = max(after for (snapshot, _), (_, after) in pairwise(there) if snapshot in gone)
+            age = (datetime.now(UTC) - followed).total_seconds()
+            time.sleep(min(_SETTLE_SECONDS, max(0.0, _SETTLE_SECONDS - age)))
             lake.connection.execute(f"CALL ducklake_expire_snapshots('lake', versions => {gone})").fetchall()
     return len(gone)
 

@@ -27,6 +27,13 @@ def jpeg(image: Image.Image, quality: int = 90) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.fixture(autouse=True)
+def nobody_reads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read beside most tests, so that no snapshot needs its moment before it is let go."""
+    if "readers" not in request.keywords:
+        monkeypatch.setattr("captionlake.lake.maintenance._SETTLE_SECONDS", 0.0)
+
+
 @pytest.fixture(scope="session")
 def empty_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("empty") / "lake"

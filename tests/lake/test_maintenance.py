@@ -140,6 +140,7 @@ def test_a_kill_between_removal_and_its_note_is_mended(lake: Lake) -> None:
     assert lake.value("SELECT count(*) FROM __ducklake_metadata_lake.ducklake_files_scheduled_for_deletion") == 0
 
 
+@pytest.mark.readers
 def test_a_reader_goes_on_beside_it(lake: Lake) -> None:
     for number in range(4):
         add(lake, f"{number}-", "text", 50)
