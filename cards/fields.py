@@ -22,6 +22,10 @@ FIELDS = {
     "conversations": "the turns, each with who speaks (from) and what is said (value)",
     "record": "the whole row as JSON, as its file had it",
     "picture_ids": "SHA-256 of each of the row's pictures that the lake has",
+    "conversation_id": "the conversation's id, a hash of its place in its file and of what it says",
+    "origin": "the file that the row was in and its number there, or the release it was made for",
+    "caption_id": "the caption that the conversation was made of, if it was made of one",
+    "picture_sources": "each row of a source that a picture of the row is: key, collection, licence, and what may be passed on",
     "pictures": "the row's pictures; null where their source does not let them be passed on",
 }
 CONVERSATION = {

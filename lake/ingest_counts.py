@@ -22,6 +22,7 @@ class IngestCounts:
     failures: int = 0
     matched: int = 0  # rows of released captions whose picture the lake has
     captions: int = 0
+    conversations: int = 0  # new ones, of an export of conversations
     fetched: int = 0  # of ``images``, those by URL
     fetch_seconds: float = 0.0
     seconds: float = 0.0

@@ -1,5 +1,5 @@
 """``ingest hf`` of what ``captionlake release export`` wrote: each row comes back under its own source and key, with its captions
-as they were made."""
+as they were made; conversations with the pictures that they are about."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +17,10 @@ from captionlake.lake.lake import Lake
 from captionlake.lake.releases.exported_release import release_from_export
 from captionlake.lake.releases.names import parse_release
 from captionlake.lake.releases.release import Release
+from captionlake.lake.sft.exported_sft import sft_release_from_export, take_conversations
 from captionlake.lake.sources import Source
-from captionlake.lake.sources.exported import Exported, Group, by_source, exported
+from captionlake.lake.sources.exported import Exported, Group, by_source, exported, limited, released_rows
+from captionlake.lake.sources.exported_conversations import conversation_rows, pictures_of
 from captionlake.lake.sources.hf import HF
 from captionlake.lake.store import Store
 
@@ -48,7 +50,8 @@ def sources_of(lake: Lake, export: Exported, limit: int | None) -> Iterator[list
     told = export.sources()
     with lake.staging("exported") as staging:
         found = []
-        for group in by_source(export, staging, limit):
+        rows = limited(conversation_rows(export) if export.kind == "sft" else released_rows(export), limit)
+        for group in by_source(map(pictures_of, rows) if export.kind == "sft" else rows, staging):
             source = replace(HF, name=group.source, collection=group.collection, read=_reader(group))
             said = known.get(group.source) or told.get(group.source) or _unsaid(group)
             found.append((source, {column: said.get(column) for column in _COLUMNS}))
@@ -65,7 +68,8 @@ def _unsaid(group: Group) -> dict[str, Any]:
 
 
 def ingest_exported(lake: Lake, config: IngestConfig, export: Exported) -> IngestCounts:
-    """Bring in the sources of an export one after another. What the lake says of a source that it has already stays so."""
+    """Bring in the sources of an export one after another, then its conversations. What the lake says of a source that it has already
+    stays so."""
     started = time.monotonic()
     counts = IngestCounts(source=config.source, collection=HF.collection)
     with sources_of(lake, export, config.limit) as sources:
@@ -76,6 +80,8 @@ def ingest_exported(lake: Lake, config: IngestConfig, export: Exported) -> Inges
             finally:
                 store.close()
         names = [source.name for source, _ in sources]
+    if export.kind == "sft":
+        counts.conversations = take_conversations(lake, limited(conversation_rows(export), config.limit))
     lake.merge_small_files()
     failed = "SELECT reason, count(*) FROM fetch_failures WHERE list_contains(?, source) GROUP BY ALL ORDER BY ALL"
     counts.reasons = dict(lake.rows(failed, [names]))
@@ -98,4 +104,4 @@ def release_of_ingest(lake: Lake, config: IngestConfig, label: str) -> tuple[Rel
     """The release of the export that was ingested, under the name ``label``; and whether it is new."""
     export = export_of(config)
     assert export is not None
-    return release_from_export(lake, export, label)
+    return (sft_release_from_export if export.kind == "sft" else release_from_export)(lake, export, label)

@@ -18,4 +18,5 @@ _NAMES = {
 def ingest_line(counts: dict[str, Any]) -> str:
     """One line that accounts for every listed row."""
     said = ", ".join(f"{counts[key]:,} {text}" for key, text in _NAMES.items() if counts[key])
-    return f"{counts['source']}: {counts['listed']:,} listed: {said or 'nothing'}; {counts['captions']:,} new captions"
+    more = f", {counts['conversations']:,} new conversations" if counts["conversations"] else ""
+    return f"{counts['source']}: {counts['listed']:,} listed: {said or 'nothing'}; {counts['captions']:,} new captions{more}"

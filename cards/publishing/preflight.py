@@ -128,9 +128,15 @@ def _of_images(parquet: Any, allowed: dict[str, str]) -> str | None:
 
 
 def _of_conversations(parquet: Any, lake: Lake) -> str | None:
-    """A picture may go up where one source of it allows that."""
+    """A picture may go up where one source of it allows that; a URL where its own does."""
     import pyarrow as pa
 
+    if "picture_sources" in parquet.schema_arrow.names:
+        url_ok = {source for (source,) in lake.rows("SELECT source FROM sources WHERE redistribute <> 'none'")}
+        for batch in parquet.iter_batches(columns=["picture_sources"]):
+            rows = batch.column(0).flatten().to_pylist()
+            if any(row["url"] is not None and row["source"] not in url_ok for row in rows):
+                return "URLs whose source allows none"
     for batch in parquet.iter_batches(batch_size=100, columns=["pictures", "picture_ids"]):
         held = [
             image_id

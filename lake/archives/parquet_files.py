@@ -1,4 +1,5 @@
-"""Pictures in the cells of a Parquet file: member ``COLUMN/ROW``, rows counted from 0 through the whole file.
+"""Pictures in the cells of a Parquet file: member ``COLUMN/ROW``, rows counted from 0 through the whole file; of a column of lists,
+``COLUMN/ROW/NUMBER``, numbers from 0 too.
 
 ``COLUMN`` is the path of a binary column, such as ``jpg`` or ``image.bytes`` (the field ``bytes`` of the struct ``image``, the
 Hub's form). Rows read in ascending order are decoded once, some megabytes at a time; going back begins the row group anew.
@@ -54,13 +55,14 @@ class ParquetReader:
         self._cursors: dict[str, _Cursor] = {}
 
     def read(self, member: str, offset: int | None, n_bytes: int | None) -> bytes:
-        column, _, number = member.rpartition("/")
-        row = int(number) if number.isascii() and number.isdigit() and len(number) <= 15 else -1
+        column, row, number = self._parsed(member)
         if column not in self._columns or not 0 <= row < (self._ends[-1] if self._ends else 0):
             raise MemberError(FailureReason.MISSING_MEMBER, "no such column and row in the Parquet file")
         group = bisect_right(self._ends, row)
         try:
             cell = self._cell(column, group, row - (self._ends[group - 1] if group else 0))
+            if number is not None:
+                cell = _within(cell, number)
             buffer = cell.as_buffer() if cell.is_valid else None
         except (*self._damage, AttributeError, StopIteration) as error:
             self._cursors.pop(column, None)
@@ -78,6 +80,14 @@ class ParquetReader:
         self._cursors.clear()
         self._file.close()
 
+    def _parsed(self, member: str) -> tuple[str, int, int | None]:
+        """Column, row and number within the row's list; the row is -1 where it is none."""
+        column, _, last = member.rpartition("/")
+        if column in self._columns:
+            return column, _number(last), None
+        column, _, row = column.rpartition("/")
+        return column, _number(row), _number(last)
+
     def _cell(self, column: str, group: int, row: int) -> Any:
         cursor = self._cursors.get(column)
         if cursor is None or cursor.group != group or row < cursor.start:
@@ -93,18 +103,33 @@ class ParquetReader:
         swollen = chunk.uncompressed
         if swollen > _BOMB_BYTES and swollen > _BOMB_RATIO * max(chunk.compressed, 1):
             raise MemberError(FailureReason.BOMB, f"a column that swells to {swollen:,} bytes")
-        rows = max(chunk.values, 1)
+        rows = max(min(chunk.rows, chunk.values), 1)
         batch = max(1, min(_BATCH_ROWS, _BATCH_BYTES * rows // max(swollen, 1)))
         batches = self._file.iter_batches(batch, row_groups=[group], columns=[column], use_threads=False)
         return _Cursor(group, batches, 0, ())
 
 
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else -1
+
+
+def _within(cell: Any, number: int) -> Any:
+    """The value of a list in a cell."""
+    values = _out_of_structs(cell.values) if cell.is_valid else ()
+    if not 0 <= number < len(values):
+        raise MemberError(FailureReason.MISSING_MEMBER, "no such picture in the row's list")
+    return values[number]
+
+
 def _leaf(batch: Any) -> Any:
     """The column's values, out of the structs it lies in."""
+    return _out_of_structs(batch.column(0))
+
+
+def _out_of_structs(values: Any) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    values = batch.column(0)
     while pa.types.is_struct(values.type):
         values = pc.struct_field(values, [0])
     if isinstance(values, pa.ExtensionArray):

@@ -22,7 +22,14 @@ import pyarrow.compute as pc
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.exports.ahead import ahead
 from captionlake.lake.exports.ordered import ordered_rows, ranges_of
-from captionlake.lake.exports.split_writer import BYTES_PER_GROUP, ROWS_PER_GROUP, SplitWriter, described, told_of
+from captionlake.lake.exports.split_writer import (
+    BYTES_PER_GROUP,
+    PICTURE,
+    ROWS_PER_GROUP,
+    SplitWriter,
+    described,
+    told_of,
+)
 from captionlake.lake.lake import Lake
 from captionlake.lake.parallel_reader import ParallelReader
 from captionlake.lake.progress import progress
@@ -50,10 +57,9 @@ _CAPTION = pa.struct(
         ("from_source", pa.bool_()),  # it came with this row; another one was made from the picture
     ]
 )
-_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SCHEMA = pa.schema(
     [
-        ("image", _IMAGE),
+        ("image", PICTURE),
         ("caption", pa.string()),
         ("captions", pa.list_(_CAPTION)),
         ("image_id", pa.string()),
@@ -101,7 +107,7 @@ def export_parquet(lake: Lake, label: str, folder: Path, *, own_use: bool = Fals
     staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     gone = redacted_rows(lake, release)
     counts = ExportCounts(redacted=len(gone))
-    schema = described(SCHEMA, _features(), release, sources=_sources(lake, release), **told_of(lake, release))
+    schema = described(SCHEMA, release, sources=_sources(lake, release), **told_of(lake, release))
     try:
         (staging / "data").mkdir(parents=True)
         splits = lake.rows(
@@ -166,7 +172,7 @@ def _with_pictures(part: pa.Table, split: str, reader: ParallelReader, own_use: 
     suffix = pc.utf8_lower(rows["format"])
     paths = pc.if_else(pa.array(allowed), pc.binary_join_element_wise(rows["image_id"], suffix, "."), None)
     image = pa.StructArray.from_arrays(
-        [_pictures(rows, allowed, reader), _flat(paths)], fields=list(_IMAGE), mask=pa.array(~allowed)
+        [_pictures(rows, allowed, reader), _flat(paths)], fields=list(PICTURE), mask=pa.array(~allowed)
     )
     first = pc.list_element(captions.filter(pc.greater(pc.list_value_length(captions), 0)), 0).field("text")
     caption = pc.replace_with_mask(
@@ -226,19 +232,3 @@ def _sources(lake: Lake, release: Release) -> list[dict[str, Any]]:
     )
     found: list[dict[str, Any]] = table.to_pylist()
     return found
-
-
-def _features() -> dict[str, Any]:
-    """The Hub's types of the columns."""
-    return {field.name: _feature(field.type) for field in SCHEMA}
-
-
-def _feature(kind: pa.DataType) -> dict[str, Any]:
-    if kind == _IMAGE:
-        return {"_type": "Image"}
-    if pa.types.is_list(kind):
-        return {"_type": "List", "feature": _feature(kind.value_type)}
-    if pa.types.is_struct(kind):
-        return {field.name: _feature(field.type) for field in kind}
-    named = {pa.timestamp("us", tz="UTC"): "timestamp[us, tz=UTC]"}
-    return {"_type": "Value", "dtype": named.get(kind, str(kind))}

@@ -1,4 +1,5 @@
-"""Conversations as Parquet that ``datasets`` reads: id, path of the picture, turns, the whole row as JSON, and the pictures themselves."""
+"""Conversations as Parquet that ``datasets`` reads: id, path of the picture, turns, the whole row as JSON, and the pictures themselves,
+with all that another lake needs to have the same rows (``captionlake.lake.sources.exported_conversations``)."""
 
 import json
 from importlib.resources import files
@@ -9,7 +10,14 @@ import pyarrow as pa
 
 from captionlake.lake.exports.image_parquet import ExportCounts
 from captionlake.lake.exports.ordered import ordered_rows
-from captionlake.lake.exports.split_writer import BYTES_PER_GROUP, ROWS_PER_GROUP, SplitWriter, described, told_of
+from captionlake.lake.exports.split_writer import (
+    BYTES_PER_GROUP,
+    PICTURE,
+    ROWS_PER_GROUP,
+    SplitWriter,
+    described,
+    told_of,
+)
 from captionlake.lake.lake import Lake
 from captionlake.lake.progress import progress
 from captionlake.lake.releases.redacted import redacted_rows
@@ -17,19 +25,30 @@ from captionlake.lake.releases.release import Release
 from captionlake.lake.shards import Locator
 
 _PICTURES = "pictures.list.element.bytes"
-_PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _TURN = pa.struct([("from", pa.string()), ("value", pa.string())])
+_SOURCE = pa.struct(
+    [
+        (name, pa.string())
+        for name in (
+            *("image_id", "source", "source_key", "collection", "subset"),
+            *("url", "license", "author", "redistribute"),
+        )
+    ]
+)
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("image", pa.string()),
         ("conversations", pa.list_(_TURN)),
         ("record", pa.string()),
-        ("pictures", pa.list_(_PICTURE)),
+        ("pictures", pa.list_(PICTURE)),
         ("picture_ids", pa.list_(pa.string())),
         ("image_id", pa.string()),
         ("row_sha256", pa.string()),
         ("position", pa.int64()),
+        ("split", pa.string()),
+        *((name, pa.string()) for name in ("conversation_id", "origin", "caption_id")),
+        ("picture_sources", pa.list_(_SOURCE)),
     ]
 )
 
@@ -41,11 +60,12 @@ def write_sft_parquet(
 
     ``pictures``: bytes and path (``IMAGE_ID.jpeg``) of each picture of the row; null where the lake has none, and where its sources
     allow no copies, unless they are for ``own_use``. ``picture_ids``: the SHA-256 of each; null only where the lake has none.
+    ``picture_sources``: the rows of ``images`` that the pictures are, the URL only where the source lets it be passed on.
     """
     (folder / "data").mkdir()
     gone = redacted_rows(lake, release)
     counts = ExportCounts(redacted=len(gone))
-    schema = described(SCHEMA, _features(), release, **told_of(lake, release))
+    schema = described(SCHEMA, release, sources=_sources(lake, release), **told_of(lake, release))
     groups: dict[str, _Groups] = {}
     with progress(f"export {release.label}", release.n_items) as advance:
         for table in ordered_rows(lake, query, given):
@@ -60,7 +80,9 @@ def write_sft_parquet(
                 if split not in groups:
                     groups[split] = _Groups(SplitWriter(folder / "data", split, schema, _PICTURES), schema)
                 n_bytes = len(text) + sum(len(p["bytes"]) for p in pictures if p)
+                known_by = {picture["image_id"]: picture["sources"] for picture in row["pictures"] if picture}
                 more = row | {"pictures": pictures, "picture_ids": ids}
+                more["picture_sources"] = [one for some in known_by.values() for one in some]
                 groups[split].add(_row(text.removesuffix(",\n")) | more, n_bytes)
                 advance(1)
     for group in groups.values():
@@ -125,13 +147,9 @@ def _row(text: str) -> dict[str, Any]:
     }
 
 
-def _features() -> dict[str, Any]:
-    text = {"dtype": "string", "_type": "Value"}
-    turns = {"feature": {"from": text, "value": text}, "_type": "List"}
-    pictures = {"feature": {"_type": "Image"}, "_type": "List"}
-    return (
-        {"id": text, "image": text, "conversations": turns, "record": text, "pictures": pictures}
-        | {"picture_ids": {"feature": text, "_type": "List"}}
-        | dict.fromkeys(("image_id", "row_sha256"), text)
-        | {"position": {"dtype": "int64", "_type": "Value"}}
-    )
+def _sources(lake: Lake, release: Release) -> list[dict[str, Any]]:
+    """What the lake says of the sources of the release's pictures."""
+    query = files("captionlake.lake").joinpath("sql/export_sft_sources.sql").read_text()
+    given = {"name": release.name, "version": release.version}
+    found: list[dict[str, Any]] = lake.arrow(query.replace(":snapshot", str(release.snapshot_id)), given).to_pylist()
+    return found

@@ -20,15 +20,28 @@ from captionlake.lake.releases.release import Release
 BYTES_PER_GROUP = 64 * 2**20
 ROWS_PER_GROUP = 1024
 _BYTES_PER_FILE = 512 * 2**20
+PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # as the Hub has it
 
 
-def described(schema: pa.Schema, features: dict[str, Any], release: Release, **told: Any) -> pa.Schema:
-    """The schema with what the Hub is to know of its columns, and with what release the rows are of, and ``told`` beside."""
+def described(schema: pa.Schema, release: Release, **told: Any) -> pa.Schema:
+    """The schema with the Hub's types of its columns, and with what release the rows are of, and ``told`` beside."""
+    features = {field.name: _feature(field.type) for field in schema}
     told = {"release": release.label, "content_sha256": release.content_sha256, "kind": release.kind, **told}
     told["content_defined_chunks"] = True  # nothing else in a file says so
     return schema.with_metadata(
         {"huggingface": json.dumps({"info": {"features": features}}), "captionlake": json.dumps(told)}
     )
+
+
+def _feature(kind: pa.DataType) -> dict[str, Any]:
+    if kind == PICTURE:
+        return {"_type": "Image"}
+    if pa.types.is_list(kind):
+        return {"_type": "List", "feature": _feature(kind.value_type)}
+    if pa.types.is_struct(kind):
+        return {field.name: _feature(field.type) for field in kind}
+    named = {pa.timestamp("us", tz="UTC"): "timestamp[us, tz=UTC]"}
+    return {"_type": "Value", "dtype": named.get(kind, str(kind))}
 
 
 def told_of(lake: Lake, release: Release) -> dict[str, Any]:

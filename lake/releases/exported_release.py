@@ -45,18 +45,15 @@ def release_from_export(lake: Lake, export: Exported, label: str) -> tuple[Relea
     Raises where a row is not what its hash says, where rows are missing or the whole is not what the export was made of, and
     where the lake lacks a picture. Other pictures of the lake are left out as ``not_in_export``.
     """
-    name, version = parse_release(label)
-    try:
-        config = ReleaseConfig(name=name, version=version)
-    except ValidationError as error:
-        raise CaptionlakeError(f"--release {label}: {error.errors()[0]['msg']}") from error
+    config = config_of(label)
     snapshot = lake.snapshot()
     rows = _read(export)
+    holes = holes_of(export)
+    rows.item_columns.append(pa.Table.from_pylist(holes, ITEMS))
     items, captions = rows.items(), rows.captions()
-    content = _content(export, items)
+    content = content_of(export, items)
     _check_pictures(lake, items, snapshot)
     _check_captions(lake, captions, snapshot)
-    holes = rows.holes
     header = release_row_of(
         config,
         kind="images",
@@ -75,19 +72,32 @@ def release_from_export(lake: Lake, export: Exported, label: str) -> tuple[Relea
     }
     release, new = write_release(lake, header, tables, _items=items, _captions=captions, _left=left)
     if new:
-        detail = {"files": [name for _, name in export.files], "release": export.told.get("release")}
-        counts = {"items": items.num_rows, "redacted": holes, "left_out": left.num_rows}
-        note_run(lake, TAKEN_OVER, target=release.label, detail=detail, counts=counts)
+        counts = {"items": items.num_rows, "redacted": len(holes), "left_out": left.num_rows}
+        note_taken_over(lake, release, export, counts)
     return release, new
+
+
+def config_of(label: str) -> ReleaseConfig:
+    """The name and version that were asked for. Raises where they are none of a release."""
+    name, version = parse_release(label)
+    try:
+        return ReleaseConfig(name=name, version=version)
+    except ValidationError as error:
+        raise CaptionlakeError(f"--release {label}: {error.errors()[0]['msg']}") from error
+
+
+def note_taken_over(lake: Lake, release: Release, export: Exported, counts: dict[str, int]) -> None:
+    """Write down in ``runs`` what the release was made of."""
+    detail = {"files": [name for _, name in export.files], "release": export.told.get("release")}
+    note_run(lake, TAKEN_OVER, target=release.label, detail=detail, counts=counts)
 
 
 @dataclass(slots=True)
 class _Rows:
-    """The columns of the release's tables, gathered; ``holes`` of the rows were taken down."""
+    """The columns of the release's tables, gathered."""
 
     item_columns: list[pa.Table] = field(default_factory=list)
     caption_columns: list[pa.Table] = field(default_factory=list)
-    holes: int = 0
 
     def items(self) -> pa.Table:
         """``ITEMS`` in order of position."""
@@ -106,18 +116,22 @@ def _read(export: Exported) -> _Rows:
             captions = [one for row in rows for one in _captions(row)]
             found.caption_columns.append(pa.Table.from_pylist(captions, _CAPTIONS))
             advance(len(rows))
+    return found
+
+
+def holes_of(export: Exported) -> list[dict[str, Any]]:
+    """The items whose picture was taken down: position, split and hash."""
     try:
         holes = [
             {"position": position, "row_sha256": digest, "split": split}
             for position, digest, split in export.told.get("redacted", [])
         ]
-        found.item_columns.append(pa.Table.from_pylist(holes, ITEMS))
+        pa.Table.from_pylist(holes, ITEMS)
     except (ValueError, TypeError, pa.ArrowException) as error:
         raise CaptionlakeError(
             f"{export.files[0][0]} does not say of which splits the rows are that were taken down: export the release again"
         ) from error
-    found.holes = len(holes)
-    return found
+    return holes
 
 
 def _item(row: Row) -> dict[str, Any]:
@@ -153,7 +167,7 @@ def _captions(row: Row) -> list[dict[str, Any]]:
     ]
 
 
-def _content(export: Exported, items: pa.Table) -> str:
+def content_of(export: Exported, items: pa.Table) -> str:
     """The hash of the whole. Raises where rows are missing, or it is not what the export says."""
     positions = items["position"].to_numpy()
     if not np.array_equal(positions, np.arange(len(positions))):
@@ -183,10 +197,15 @@ def _check_pictures(lake: Lake, items: pa.Table, snapshot: int) -> None:
     with lake.registered(_items=items):
         lacking, first = lake.rows(query)[0]
     if lacking:
-        raise CaptionlakeError(
-            f"the lake lacks the pictures of {lacking:,} of {items.num_rows:,} rows, the first is {json.dumps(first)}: see why with  "
-            "captionlake status , and try again with  captionlake ingest hf … --retry-failed --release"
-        )
+        raise lacks_pictures(lacking, items.num_rows, first)
+
+
+def lacks_pictures(lacking: int, n_rows: int, first: str) -> CaptionlakeError:
+    """What is said where the release cannot be made yet."""
+    return CaptionlakeError(
+        f"the lake lacks the pictures of {lacking:,} of {n_rows:,} rows, the first is {json.dumps(first)}: see why with  "
+        "captionlake status , and try again with  captionlake ingest hf … --retry-failed --release"
+    )
 
 
 def _check_captions(lake: Lake, captions: pa.Table, snapshot: int) -> None:

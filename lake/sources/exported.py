@@ -1,5 +1,7 @@
 """Parquet files that ``captionlake release export`` wrote, read as what they are: rows of the sources that they name.
 
+Those of images are read here, those of conversations in ``exported_conversations.py``.
+
 A file is known by its columns, so that one which ``datasets`` or another program wrote anew is known too. What the export said of
 the release and its sources stands in the schema's metadata ``captionlake``, where that was kept.
 """
@@ -35,11 +37,12 @@ _MARKS = {
     "row_sha256",
     "position",
 }
-_SFT_MARKS = {"record", "conversations", "pictures", "row_sha256", "position"}
+_SFT_MARKS = {"record", "conversations", "pictures", "picture_ids", "row_sha256", "position"}
+_SFT_LATER = {"picture_sources", "conversation_id", "image_id"}  # exports were without these at first
 _PROVENANCE = ("caption_id", "producer", "producer_revision", "prompt_id", "prompt_sha256", "params")
-_SHA256 = re.compile("[0-9a-f]{64}")
-_ID = re.compile("[0-9A-Za-z_.:-]{0,64}")  # none in older exports
-_SPLIT = re.compile(r"(?P<split>.+)-\d{5}-of-\d{5}\.parquet")
+SHA256 = re.compile("[0-9a-f]{64}")
+ID = re.compile("[0-9A-Za-z_.:-]{0,64}")  # none in older exports
+SPLIT = re.compile(r"(?P<split>.+)-\d{5}-of-\d{5}\.parquet")
 
 Row = dict[str, Any]
 
@@ -47,10 +50,11 @@ Row = dict[str, Any]
 @dataclass(frozen=True, slots=True)
 class Exported:
     """The files of an export with the names that they have in messages; ``told``: what they say of their release, empty where
-    that was lost."""
+    that was lost; ``kind``: ``images`` or ``sft``."""
 
     files: list[tuple[Path, str]]
     told: dict[str, Any]
+    kind: str
 
     def sources(self) -> dict[str, dict[str, Any]]:
         """The rows of ``sources`` by source."""
@@ -77,18 +81,16 @@ def exported(inputs: Sequence[str]) -> Exported | None:
     found: list[tuple[Path, str]] = []
     others: list[Path] = []
     told: dict[str, Any] = {}
+    kinds: set[str] = set()
     for path, name in parquet_files(inputs):
         with opened(path) as table:
             schema = table.schema
-        names = set(schema.names)
-        if names.issuperset(_SFT_MARKS):
-            raise CaptionlakeError(
-                f"{path} holds conversations: export them with  --to llava-json  and bring them in with  captionlake conversations import"
-            )
-        if not names.issuperset(_MARKS):
+        kind = _kind(path, set(schema.names))
+        if kind is None:
             others.append(path)
             continue
         found.append((path, name))
+        kinds.add(kind)
         here = _told(path, schema)
         if told and here and here.get("content_sha256") != told.get("content_sha256"):
             raise CaptionlakeError(
@@ -101,7 +103,25 @@ def exported(inputs: Sequence[str]) -> Exported | None:
         raise CaptionlakeError(
             f"{others[0]} is no export of captionlake, and {found[0][0]} is one: bring them in one after another"
         )
-    return Exported(found, told)
+    if len(kinds) > 1:
+        raise CaptionlakeError(
+            f"{found[0][0].parent} holds exports of images and of conversations: bring in one release at a time"
+        )
+    return Exported(found, told, kinds.pop())
+
+
+def _kind(path: Path, names: set[str]) -> str | None:
+    """What a file with these columns is an export of, if it is one."""
+    if names.issuperset(_MARKS):
+        return "images"
+    if not names.issuperset(_SFT_MARKS):
+        return None
+    if not names.issuperset(_SFT_LATER):
+        raise CaptionlakeError(
+            f"{path} holds conversations, and does not say of which sources their pictures are: export the release again, or export it "
+            "with  --to llava-json  and bring it in with  captionlake conversations import"
+        )
+    return "sft"
 
 
 def _told(path: Path, schema: pa.Schema) -> dict[str, Any]:
@@ -123,7 +143,7 @@ def released_rows(export: Exported) -> Iterator[list[Row]]:
     """Some rows at a time, without pictures: the columns of the export, ``has`` (whether the picture is there), ``path`` and ``row``
     (where). Raises where a row has no key, as none that was exported."""
     for path, name in export.files:
-        split = _SPLIT.fullmatch(path.name)
+        split = SPLIT.fullmatch(path.name)
         with opened(path) as table:
             there = _pictured(table)
             names = set(table.schema.names)
@@ -131,7 +151,7 @@ def released_rows(export: Exported) -> Iterator[list[Row]]:
             for first, batch in batches(table, columns):
                 rows = batch.to_pylist()
                 for number, row in enumerate(rows, first):
-                    _check(row, f"{name} row {number}")
+                    check_key(row, f"{name} row {number}")
                     row |= {"has": bool(there[number]), "path": path, "row": number, "name": name}
                     row["split"] = row.get("split") or (split["split"] if split else None)
                 yield rows
@@ -150,11 +170,11 @@ def _pictured(table: Table) -> npt.NDArray[np.bool_]:
     return has if np.array_equal(has, np.concatenate(valid)) else filled(table, "image.bytes")
 
 
-def _check(row: Row, where: str) -> None:
+def check_key(row: Row, where: str) -> None:
     lacking = [name for name in ("source", "source_key", "collection", "redistribute") if not row[name]]
     if (
         lacking
-        or not _SHA256.fullmatch(row["image_id"] or "")
+        or not SHA256.fullmatch(row["image_id"] or "")
         or "\x00" in row["source"] + row["source_key"] + row["collection"]
     ):
         raise CaptionlakeError(
@@ -186,7 +206,7 @@ def listed(row: Row) -> Row:
     if bad is not None:
         return own | {"bad": f"{row['name']} row {row['row']}: {bad}"}
     if row["has"]:
-        own |= {"archive": str(row["path"]), "member": f"image.bytes/{row['row']}"}
+        own |= {"archive": str(row["path"]), "member": row.get("member") or f"image.bytes/{row['row']}"}
     return own
 
 
@@ -203,21 +223,25 @@ def wrong_captions(captions: list[Row | None]) -> str | None:
             return "a caption without text, role, kind or producer"
         if "\x00" in one["text"]:
             return "a caption with a NUL in it"
-        if not _ID.fullmatch(one.get("caption_id") or ""):
+        if not ID.fullmatch(one.get("caption_id") or ""):
             return "a caption whose id is none"
     return None
 
 
-def by_source(export: Exported, folder: Path, limit: int | None = None) -> list[Group]:
-    """The rows as frames of ``captionlake.lake.sources.source.SCHEMA`` in Parquet files under ``folder``.
-
-    ``limit``: the first rows alone.
-    """
-    found: dict[tuple[str, str], Group] = {}
+def limited(parts: Iterator[list[Row]], limit: int | None) -> Iterator[list[Row]]:
+    """The first rows alone, where there is a limit."""
     left = limit
-    for rows in released_rows(export):
-        rows = rows if left is None else rows[:left]
+    for rows in parts:
+        yield rows if left is None else rows[:left]
         left = None if left is None else left - len(rows)
+        if left is not None and left <= 0:
+            return
+
+
+def by_source(listed_rows: Iterator[list[Row]], folder: Path) -> list[Group]:
+    """The rows of ``released_rows`` as frames of ``captionlake.lake.sources.source.SCHEMA`` in Parquet files under ``folder``."""
+    found: dict[tuple[str, str], Group] = {}
+    for rows in listed_rows:
         parts: dict[tuple[str, str], list[Row]] = {}
         for row in rows:
             key = row["source"], row["collection"]
@@ -228,6 +252,4 @@ def by_source(export: Exported, folder: Path, limit: int | None = None) -> list[
                 path = folder / f"{number:04d}-{len(group.files):06d}.parquet"
                 pq.write_table(frame.to_arrow(), path)
                 group.files.append(path)
-        if left == 0:
-            break
     return list(found.values())

@@ -1,17 +1,18 @@
 -- What to do with each listed row. $listed: glob of the candidates; $source: the source's name; $retry: try rows that failed before, and
 -- nothing else; $reasons: of these, those that failed for one of these reasons, or all where the list is empty.
 -- $barred: hashes of keys and URLs that were taken down, whose rows are counted and left out.
--- A row under the key of another picture is a clash: its key gets the hash of its place, so that it stays the same from run to run.
+-- A row under the key of another picture (by its hash where that is known, else by its place) is a clash: its key gets the hash of its place, so that it stays the same from run to run.
 CREATE OR REPLACE TEMP TABLE ingest_plan AS
 WITH places AS (
-    SELECT row_id, source_key, url, archive, n_bytes, bad, image_id, coalesce(url, concat_ws('/', archive, member)) AS place
+    SELECT row_id, source_key, url, archive, n_bytes, bad, image_id, coalesce(url, concat_ws('/', archive, member)) AS place,
+           coalesce(image_id, place) AS picture
     FROM read_parquet($listed)
 ), listed AS (
-    SELECT *, row_number() OVER same AS nth, first_value(place) OVER same AS first_place
+    SELECT *, row_number() OVER same AS nth, first_value(picture) OVER same AS first_picture
     FROM places WINDOW same AS (PARTITION BY source_key ORDER BY row_id)
 ), met AS (
     SELECT listed.* EXCLUDE (source_key), listed.source_key AS listed_key, i.source_key IS NOT NULL AS met,
-           (nth > 1 AND place <> first_place)
+           (nth > 1 AND picture <> first_picture)
            OR coalesce(regexp_replace(i.url, '^https?://[^/]*', '') <> regexp_replace(listed.url, '^https?://[^/]*', ''), false)
            OR coalesce(i.image_id <> listed.image_id, false) AS clash
     FROM listed LEFT JOIN images i ON i.source = $source AND i.source_key = listed.source_key

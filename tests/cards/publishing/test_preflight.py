@@ -61,6 +61,18 @@ def test_pictures_of_conversations_that_may_not_be_passed_on_are_found(sealed_la
             pq.write_table(pa.Table.from_pylist(rows, kinds), tmp_path / "talk.parquet")
             found = preflight.licence_problems(lake, local_files(tmp_path))
             assert len(found) == wrong, ids
+        passing = lake.value("SELECT min(source) FROM sources WHERE redistribute = 'bytes'")
+        told = pa.list_(pa.struct([("source", pa.string()), ("url", pa.string())]))
+        for source, url, said in (
+            (passing, "http://a/1", []),
+            ("unheard of", None, []),
+            ("unheard of", "http://a/1", ["talk.parquet holds URLs whose source allows none"]),
+        ):
+            row = {"pictures": [None], "picture_ids": [ours], "picture_sources": [{"source": source, "url": url}]}
+            pq.write_table(
+                pa.Table.from_pylist([row], kinds.append(pa.field("picture_sources", told))), tmp_path / "talk.parquet"
+            )
+            assert preflight.licence_problems(lake, local_files(tmp_path)) == said
 
 
 def test_layouts_that_the_hub_does_not_like_are_found_together(
