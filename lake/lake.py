@@ -27,6 +27,7 @@ from captionlake.lake.postgres_place import PLACE_FILE, PostgresPlace, ServerLos
 from captionlake.lake.shards import NO_SHARD, Locator, ShardReader, ShardWriter, old_shards, remove_shards
 from captionlake.lake.sqlite_place import CATALOG
 from captionlake.lake.staging import staging_folder, sweep_staging
+from captionlake.lake.upgrade import Upgraded, upgrade
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Lake:
     def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
         self.path = path
         self.connection = connection
+        self.upgraded: Upgraded | None = None  # by this opening
         self._reader = ShardReader(path / "images")
         self._shared = catalog_of(path).shared
 
@@ -93,17 +95,15 @@ class Lake:
 
     @classmethod
     def open(cls, path: str | Path) -> "Lake":
-        """Open the lake in ``path``. Raises where there is none, or where a newer captionlake wrote it."""
+        """Open the lake in ``path``; one of an older schema version is upgraded, after a backup. Raises where there is none, or where a
+        newer captionlake wrote it."""
         folder = Path(path).expanduser().absolute()
         if not cls.exists(folder):
             raise CaptionlakeError(f"no lake in {folder}: make one with  captionlake init {folder}")
         connection = catalog.connect(catalog_of(folder))
         try:
             catalog.attach(connection, folder)
-            catalog.check_schema(connection, folder)
-            if catalog.lacks_tables(connection):
-                with write_lock(folder):
-                    catalog.add_tables(connection)
+            upgraded = upgrade(connection, folder)
             spill = folder / "staging" / f"duckdb-{uuid.uuid4().hex[:12]}"  # made when a query first needs it
             connection.execute(f"SET temp_directory = {quote(str(spill))}")
             connection.execute(f"CREATE TEMP VIEW image_bytes AS {image_bytes_query(folder)}")
@@ -115,7 +115,9 @@ class Lake:
         except BaseException:
             connection.close()
             raise
-        return cls(folder, connection)
+        opened = cls(folder, connection)
+        opened.upgraded = upgraded
+        return opened
 
     def __enter__(self) -> Self:
         return self

@@ -66,6 +66,8 @@ def resume(lake: Lake, one: Tombstone) -> Tombstone:
     _pin_anew(lake)
     expire(lake)
     clean_files(lake)
+    with write_lock(lake.path):  # they name the rows, and files that have just gone
+        catalog_of(lake.path).remove_backups()
     packed = vacuum_catalog(lake)
     keeps = catalog_of(lake.path).remains()
     receipt = one.touched | ({"catalog_keeps": keeps} if keeps else {})
