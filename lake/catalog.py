@@ -21,7 +21,7 @@ from captionlake.lake.postgres_place import without_user
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # with it, a file in lake/migrations
 # Rows of a row group of the tables of long texts: a reader holds the texts of one of each file at a time, and of DuckDB's own
 # 122,880 rows that is 100 MB and more.
 _ROW_GROUP, _ROWS_PER_GROUP = "parquet_row_group_size", 8192
@@ -81,14 +81,19 @@ def connect(place: Place, more: Sequence[str] = ()) -> duckdb.DuckDBPyConnection
 
 
 def attach(
-    connection: duckdb.DuckDBPyConnection, lake: Path, *, data: str | None = None, read_only: bool = False
+    connection: duckdb.DuckDBPyConnection,
+    lake: Path,
+    *,
+    data: str | None = None,
+    read_only: bool = False,
+    place: Place | None = None,
 ) -> None:
     """Attach the lake in folder ``lake`` as ``lake`` and make it the default schema. ``data``: where its tables' files lie (default:
     its folder ``data``).
 
-    The data path is given each time, so that a moved lake opens.
+    The data path is given each time, so that a moved lake opens. ``place``: another catalog than the lake's own, such as its backup.
     """
-    place = catalog_of(lake)
+    place = place or catalog_of(lake)
     target, options = place.attachment()
     options += [f"DATA_PATH {quote(data or str(lake / 'data'))}", "OVERRIDE_DATA_PATH true"]
     options += ["READ_ONLY"] if read_only else []
@@ -102,13 +107,17 @@ def attach(
         else:
             why, full = first_line(error), shutil.disk_usage(lake).free < _FREE_BYTES
             advice = "make room on its disk" if full else "restore it from a backup, or make a new lake"
+            if lake.is_dir() and not os.access(lake, os.W_OK):
+                advice = (
+                    "its folder cannot be written, and readers too keep notes there: open it where it can, or copy it"
+                )
         raise CaptionlakeError(f"{place.name} does not open as a lake's catalog ({why}): {advice}") from error
 
 
 def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
     """All tables of an empty catalog, in one transaction."""
     connection.execute("BEGIN")
-    connection.execute(_schema())
+    connection.execute(files("captionlake.lake").joinpath("sql/schema.sql").read_text())
     connection.execute(
         "INSERT INTO lake_info VALUES (?, now(), ?)", [SCHEMA_VERSION, f"captionlake {version('captionlake')}"]
     )
@@ -123,8 +132,8 @@ def set_options(connection: duckdb.DuckDBPyConnection) -> None:
         ).fetchall()
 
 
-def check_schema(connection: duckdb.DuckDBPyConnection, lake: Path) -> None:
-    """Refuse a lake written by a newer captionlake, and a catalog that is not a lake's."""
+def check_schema(connection: duckdb.DuckDBPyConnection, lake: Path) -> int:
+    """The schema version of a lake. Refuses one written by a newer captionlake, and a catalog that is not a lake's."""
     try:
         row = connection.execute("SELECT max(schema_version) FROM lake_info").fetchone()
     except duckdb.Error as error:
@@ -137,36 +146,7 @@ def check_schema(connection: duckdb.DuckDBPyConnection, lake: Path) -> None:
             f"the lake {lake} has schema version {found}, this captionlake reads up to {SCHEMA_VERSION}: "
             "run  pip install --upgrade captionlake"
         )
-
-
-def lacks_tables(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the lake was made before a table, a column or an option of the same schema version came to be."""
-    query = (
-        "SELECT t.table_name, c.column_name FROM __ducklake_metadata_lake.ducklake_table t "
-        "JOIN __ducklake_metadata_lake.ducklake_column c USING (table_id) WHERE t.end_snapshot IS NULL AND c.end_snapshot IS NULL "
-        "UNION ALL SELECT t.table_name, m.key FROM __ducklake_metadata_lake.ducklake_table t "
-        "JOIN __ducklake_metadata_lake.ducklake_metadata m ON m.scope = 'table' AND m.scope_id = t.table_id"
-    )
-    found = set(connection.execute(query).fetchall())
-    tables = {table for table, _ in found}
-    schema = _schema()
-    return not (
-        tables.issuperset(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", schema))
-        and found.issuperset(re.findall(r"ALTER TABLE (\w+) ADD COLUMN IF NOT EXISTS (\w+)", schema))
-        and found.issuperset((table, _ROW_GROUP) for table in _LONG_TEXTS)
-    )
-
-
-def add_tables(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the tables, columns and options that the lake lacks; to be called under the write lock."""
-    connection.execute("BEGIN")
-    connection.execute(_schema())
-    connection.execute("COMMIT")
-    set_options(connection)
-
-
-def _schema() -> str:
-    return files("captionlake.lake").joinpath("sql/schema.sql").read_text()
+    return int(found)
 
 
 def first_line(error: BaseException) -> str:

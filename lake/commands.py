@@ -1,4 +1,4 @@
-"""Commands of the lake: init, sources, ingest, status, sql, release, conversations."""
+"""Commands of the lake: init, sources, ingest, status, sql, release, conversations; and upgrade, backup, restore."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captionlake.errors import CaptionlakeError
+from captionlake.lake.backup_commands import commands as of_backups
 from captionlake.lake.options import emit, json_option, lake_option, table
 from captionlake.lake.releases.commands import release
 from captionlake.lake.sft.commands import conversations
@@ -201,4 +202,4 @@ def _counted(reasons: dict[str, int]) -> str:
     return ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
 
 
-commands: list[click.Command] = [init, sources, ingest, status, sql, release, conversations]
+commands: list[click.Command] = [init, sources, ingest, status, sql, release, conversations, *of_backups]

@@ -31,6 +31,7 @@ from captionlake.lake.shards import NO_SHARD, Locator, ShardReader, ShardWriter,
 from captionlake.lake.sqlite_place import CATALOG
 from captionlake.lake.staging import staging_folder, sweep_staging
 from captionlake.lake.storage import Storage
+from captionlake.lake.upgrade import Upgraded, upgrade
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Lake:
         self.path = path
         self.connection = connection
         self.data_place = data_place
+        self.upgraded: Upgraded | None = None  # by this opening
         self._reader = ShardReader(data_place.images)
         self._shared = catalog_of(path).shared
 
@@ -106,7 +108,8 @@ class Lake:
 
     @classmethod
     def open(cls, path: str | Path) -> "Lake":
-        """Open the lake in ``path``. Raises where there is none, or where a newer captionlake wrote it."""
+        """Open the lake in ``path``; one of an older schema version is upgraded, after a backup. Raises where there is none, or where a
+        newer captionlake wrote it."""
         folder = Path(path).expanduser().absolute()
         if not cls.exists(folder):
             raise CaptionlakeError(f"no lake in {folder}: make one with  captionlake init {folder}")
@@ -116,10 +119,7 @@ class Lake:
         connection = data_place.connect(catalog_of(folder))
         try:
             catalog.attach(connection, folder, data=data_place.data.url)
-            catalog.check_schema(connection, folder)
-            if catalog.lacks_tables(connection):
-                with write_lock(folder):
-                    catalog.add_tables(connection)
+            upgraded = upgrade(connection, folder)
             spill = folder / "staging" / f"duckdb-{uuid.uuid4().hex[:12]}"  # made when a query first needs it
             connection.execute(f"SET temp_directory = {quote(str(spill))}")
             connection.execute(f"CREATE TEMP VIEW image_bytes AS {image_bytes_query(data_place)}")
@@ -131,7 +131,9 @@ class Lake:
         except BaseException:
             connection.close()
             raise
-        return cls(folder, connection, data_place)
+        opened = cls(folder, connection, data_place)
+        opened.upgraded = upgraded
+        return opened
 
     def __enter__(self) -> Self:
         return self

@@ -6,10 +6,10 @@ This is the one place that knows which of the two it is: a folder with ``catalog
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from captionlake.lake.postgres_place import PLACE_FILE, PostgresPlace
-from captionlake.lake.sqlite_place import CATALOG, SqlitePlace
+from captionlake.lake.sqlite_place import BACKUPS, CATALOG, SqlitePlace
 
 
 class Place(Protocol):
@@ -43,6 +43,24 @@ class Place(Protocol):
     def dump(self) -> Iterator[tuple[str, bytes]]:
         """(where, value) of all that the catalog holds, as text."""
 
+    def back_up(self, name: str) -> str:
+        """Copy the catalog as it is, under the write lock. Whole or not at all; returns what the others call the backup."""
+
+    def backups(self) -> list[str]:
+        """The backups that lie by the lake, the oldest first."""
+
+    def backup(self, name: str) -> "Place":
+        """A backup as a place. Raises where there is no such."""
+
+    def remove_backups(self) -> int:
+        """Remove all of them for good. Returns how many."""
+
+    def draft_of(self, name: str, folder: Path) -> "Place":
+        """A copy of a backup that can be attached, in ``folder`` where it is a file."""
+
+    def put(self, draft: Any) -> None:
+        """A draft of the same kind becomes the catalog, under the write lock; a kill leaves the old one or the new one whole."""
+
 
 def catalog_of(lake: Path) -> Place:
     """The place of the catalog of the lake in a folder, by what the folder itself says."""
@@ -55,5 +73,5 @@ def has_catalog(lake: Path) -> bool:
 
 
 def is_of_catalog(path: Path) -> bool:
-    """Whether a file of a lake's folder is its catalog, one of the catalog's side files, or names it."""
-    return path.name == PLACE_FILE or path.name.startswith(CATALOG)
+    """Whether a file of a lake's folder is its catalog, one of the catalog's side files, a backup of it, or names it."""
+    return path.name == PLACE_FILE or path.name.startswith(CATALOG) or path.parent.name == BACKUPS

@@ -241,6 +241,60 @@ class PostgresPlace:
             statistics = psycopg.sql.SQL("SELECT * FROM pg_stats WHERE schemaname = {}").format(self.schema)
             yield from self._copied(connection, "catalog, statistics", statistics)
 
+    def back_up(self, name: str) -> str:
+        """A schema beside the lake's own, in the same database; under the write lock, so that it is the newest state."""
+        made = f"{self.schema}_{name}".lower()
+        self._copy_schema(self.schema, made)
+        return made
+
+    def _copy_schema(self, old: str, new: str) -> None:
+        sql = _psycopg().sql
+        with self.connect() as connection, connection.transaction():
+            connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(new)))
+            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(new)))
+            for (table,) in connection.execute(_TABLES, [old]).fetchall():
+                source, target = sql.Identifier(old, table), sql.Identifier(new, table)
+                connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(target, source))
+                connection.execute(sql.SQL("INSERT INTO {} TABLE {}").format(target, source))
+
+    def backups(self) -> list[str]:
+        """Names of schemas, the oldest first."""
+        query = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s) ORDER BY split_part(nspname, '_', 4), nspname"
+        with self.connect() as connection:
+            return [name for (name,) in connection.execute(query, [f"{self.schema}_v"]).fetchall()]
+
+    def backup(self, name: str) -> "PostgresPlace":
+        """A backup as a place."""
+        found = self.backups()
+        if name not in found:
+            raise CaptionlakeError(f"there is no backup {name}: there are {', '.join(found) or 'none'}")
+        return PostgresPlace(self.lake, name, self.where)
+
+    def remove_backups(self) -> int:
+        """All of them, for good."""
+        found, sql = self.backups(), _psycopg().sql
+        with self.connect() as connection:
+            for name in found:
+                connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
+        return len(found)
+
+    def draft_of(self, name: str, folder: Path) -> "PostgresPlace":
+        """A copy of a backup, to look at and to ``put``."""
+        source, draft = self.backup(name), PostgresPlace(self.lake, f"{self.schema}_draft", self.where)
+        self._copy_schema(source.schema, draft.schema)
+        return draft
+
+    def put(self, draft: "PostgresPlace") -> None:
+        """The draft becomes the catalog, in one transaction, under the write lock; processes that have the old one open must begin anew."""
+        sql = _psycopg().sql
+        with self.connect() as connection, connection.transaction():
+            connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(self.schema)))
+            connection.execute(
+                sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(
+                    sql.Identifier(draft.schema), sql.Identifier(self.schema)
+                )
+            )
+
     @staticmethod
     def _copied(connection: "psycopg.Connection[Any]", where: str, query: Any) -> Iterator[tuple[str, bytes]]:
         copy = _psycopg().sql.SQL("COPY ({}) TO STDOUT").format(query)

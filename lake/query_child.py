@@ -24,6 +24,7 @@ from captionlake.lake.lake import image_bytes_query
 from captionlake.lake.place import catalog_of
 from captionlake.lake.releases.names import parse_release
 from captionlake.lake.releases.views import create_release_views, create_snapshot_views
+from captionlake.lake.upgrade import refuse_older
 
 _MIB = 2**20
 _BATCH_ROWS = 10_000
@@ -101,7 +102,7 @@ def open_read_only(lake: Path, secret: str | None = None) -> duckdb.DuckDBPyConn
     place = DataPlace.of(lake)
     connection = place.connect(catalog_of(lake), secret)
     catalog.attach(connection, lake, data=place.data.url, read_only=True)
-    catalog.check_schema(connection, lake)
+    refuse_older(catalog.check_schema(connection, lake), lake)
     connection.execute(f"CREATE TEMP VIEW image_bytes AS {image_bytes_query(place)}")
     return connection
 

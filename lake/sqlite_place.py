@@ -11,10 +11,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from captionlake.errors import CaptionlakeError
-from captionlake.lake import vacuum
+from captionlake.lake import sqlite_copy, vacuum
+from captionlake.lake.durable import sync_folder
 from captionlake.lake.freed import Freed
 
 CATALOG = "catalog.sqlite"
+BACKUPS = "backups"
+_SPARE = 2**20  # bytes left over beside a backup
 _BUSY_MS = 20_000  # a reader or writer of the file waits this long before it fails
 _DUMP = """
 import sqlite3, sys
@@ -29,9 +32,9 @@ class SqlitePlace:
     extension = "sqlite_scanner"
     shared = False
 
-    def __init__(self, lake: Path) -> None:
+    def __init__(self, lake: Path, path: Path | None = None) -> None:
         self.lake = lake
-        self.path = lake / CATALOG
+        self.path = path or lake / CATALOG
 
     @property
     def name(self) -> str:
@@ -91,9 +94,79 @@ class SqlitePlace:
     def dump(self) -> Iterator[tuple[str, bytes]]:
         """Every statement that would make it again, of a copy: a second SQLite in this process would break the first one's locks."""
         with tempfile.TemporaryDirectory(prefix="captionlake-") as folder:
-            for part in self.lake.glob(f"{CATALOG}*"):
+            for part in self.path.parent.glob(f"{self.path.name}*"):
                 shutil.copyfile(part, Path(folder) / part.name)
-            command = [sys.executable, "-I", "-c", _DUMP, str(Path(folder) / CATALOG)]
+            command = [sys.executable, "-I", "-c", _DUMP, str(Path(folder) / self.path.name)]
             dumped = subprocess.run(command, capture_output=True, check=True).stdout
             for number, line in enumerate(dumped.splitlines()):
-                yield f"{CATALOG}, statement {number}", line
+                yield f"{self.path.relative_to(self.lake)}, statement {number}", line
+
+    def back_up(self, name: str) -> str:
+        """A file in ``backups/``, made by a process of its own; under the write lock, so that it is the newest state."""
+        folder = self.lake / BACKUPS
+        path = folder / f"catalog-{name}.sqlite"
+        draft = path.with_name(f"{path.name}.draft")
+        try:
+            folder.mkdir(exist_ok=True)
+            for left in folder.glob("*.draft*"):  # of killed processes
+                left.unlink()
+            if shutil.disk_usage(folder).free < self.n_bytes() + _SPARE:
+                raise self._no_room(path)
+            self._copy("copy", self.path, draft, self._no_room(path))
+            draft.replace(path)
+            sync_folder(folder)
+            sync_folder(self.lake)
+        except BaseException:
+            for left in folder.glob(f"{draft.name}*"):
+                left.unlink()
+            raise
+        return str(path)
+
+    def backups(self) -> list[str]:
+        """Paths, the oldest first."""
+        found = (self.lake / BACKUPS).glob("catalog-v*.sqlite")
+        return [str(path) for path in sorted(found, key=lambda path: path.stem.rpartition("-")[2])]
+
+    def backup(self, name: str) -> "SqlitePlace":
+        """A backup as a place; any file of that form will do."""
+        if not Path(name).is_file():
+            raise CaptionlakeError(f"there is no backup {name}: there are {', '.join(self.backups()) or 'none'}")
+        return SqlitePlace(self.lake, Path(name).absolute())
+
+    def remove_backups(self) -> int:
+        """All of them, for good."""
+        found = [path for path in (self.lake / BACKUPS).glob("catalog-*") if path.is_file()]
+        for path in found:
+            path.unlink()
+        if found:
+            sync_folder(self.lake / BACKUPS)
+        return len(found)
+
+    def draft_of(self, name: str, folder: Path) -> "SqlitePlace":
+        """A copy of a backup in ``folder``, to look at and to ``put``."""
+        source = self.backup(name)
+        draft = SqlitePlace(self.lake, folder / CATALOG)
+        full = CaptionlakeError(f"there is no room in {self.lake} for {name}: make room, and run this again")
+        self._copy("copy", source.path, draft.path, full)
+        return draft
+
+    def put(self, draft: "SqlitePlace") -> None:
+        """The draft becomes the catalog; whole before and whole after, under the write lock."""
+        used = CaptionlakeError(f"another process uses {self.path}: end it, and run this again")
+        self._copy("replace", draft.path, self.path, used)
+        sync_folder(self.lake)
+
+    def _copy(self, what: str, first: Path, second: Path, refused: CaptionlakeError) -> None:
+        program = [sys.executable, "-I", sqlite_copy.__file__, what, str(first), str(second)]
+        done = subprocess.run(program, capture_output=True, text=True, check=False)
+        if done.returncode in (3, 4):
+            raise refused
+        if done.returncode:
+            raise CaptionlakeError(
+                f"{first} could not be copied ({done.stderr.strip()[-200:]}): is it whole, and readable?"
+            )
+
+    def _no_room(self, path: Path) -> CaptionlakeError:
+        return CaptionlakeError(
+            f"{path} has no room, and nothing was changed: free {self.n_bytes() + _SPARE:,} bytes on its disk, and run this again"
+        )

@@ -16,6 +16,8 @@ from captionlake.lake.releases.names import release_row
 _LATER = frozenset(
     {"releases", "release_items", "release_captions", "exclusions", "takedowns", "publications", "caption_words"}
 )
+_POINTED_AT = ("images", "captions", "conversations")
+_COLUMNS_NOW = "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = 'lake' AND table_name = ?"
 _OWN = ("items", "captions", "exclusions")
 
 
@@ -33,7 +35,8 @@ def create_release_views(connection: duckdb.DuckDBPyConnection, name: str, versi
         raise CaptionlakeError(
             f"the release {name}@{version} pins snapshot {snapshot}, which the lake no longer has: restore the lake from a backup"
         )
-    values = {"snapshot": str(snapshot), "name": quote(name), "version": quote(version)}
+    values = {"name": quote(name), "version": quote(version)}
+    values |= {table: f"({_then(connection, table, snapshot)})" for table in _POINTED_AT if table in tables}
     own = [*_OWN, "conversations"] if kind == "sft" else [*_OWN]
     for view in own:
         connection.execute(
@@ -76,6 +79,13 @@ def _tables_at(connection: duckdb.DuckDBPyConnection, snapshot: int) -> list[str
 
 def _pin(connection: duckdb.DuckDBPyConnection, tables: list[str], snapshot: int) -> None:
     for table in tables:
-        connection.execute(
-            f'CREATE OR REPLACE TEMP VIEW "{table}" AS SELECT * FROM lake.main."{table}" AT (VERSION => {int(snapshot)})'
-        )
+        connection.execute(f'CREATE OR REPLACE TEMP VIEW "{table}" AS {_then(connection, table, snapshot)}')
+
+
+def _then(connection: duckdb.DuckDBPyConnection, table: str, snapshot: int) -> str:
+    """SQL for a table's rows at a snapshot, with NULL in the columns that came later (see ``captionlake.lake.upgrade``)."""
+    at = f'FROM lake.main."{table}" AT (VERSION => {int(snapshot)})'
+    had = {name for name, *_ in connection.execute(f"DESCRIBE {at}").fetchall()}
+    now = connection.execute(_COLUMNS_NOW, [table]).fetchall()
+    later = [f', NULL::{kind} AS "{name}"' for name, kind in now if name not in had]
+    return f"SELECT *{''.join(later)} {at}"

@@ -69,6 +69,8 @@ def resume(lake: Lake, one: Tombstone) -> Tombstone:
     clean_files(lake)
     lake.data_place.abort_uploads()
     lake.data_place.purge()
+    with write_lock(lake.path):  # they name the rows, and files that have just gone
+        catalog_of(lake.path).remove_backups()
     packed = vacuum_catalog(lake)
     keeps = catalog_of(lake.path).remains()
     receipt = one.touched | ({"catalog_keeps": keeps} if keeps else {})

@@ -21,7 +21,8 @@ from captionlake.lake.place import catalog_of, is_of_catalog
 from captionlake.lake.s3_storage import S3Storage
 from captionlake.lake.takedown.needles import Needle
 from captionlake.lake.takedown.targets import CHANGED, DELETED, list_targets
-from captionlake.lake.takedown.tombstone import Hashes
+from captionlake.lake.takedown.tombstone import Hashes, tombstones
+from captionlake.lake.upgrade import made_at
 
 _BATCH = 256  # rows of a Parquet file at once
 
@@ -58,9 +59,14 @@ def scan(lake: Lake, hashes: Hashes, needles: Iterable[Needle] = ()) -> Scan:
         if kind in ("spool or staging", "copy"):
             problems += [f"{name}: {image_id}" for image_id in hashes.image_ids if _holds(path, image_id.encode())]
         found.left += problems
-    for where, value in catalog_of(lake.path).dump():
-        found.values += 1
-        found.left += [f"{where}: {one.name}" for one in wanted if any(pattern in value for pattern in one.patterns)]
+    catalog = catalog_of(lake.path)
+    for place in [catalog, *map(catalog.backup, catalog.backups())]:
+        for where, value in place.dump():
+            found.values += 1
+            found.left += [
+                f"{where}: {one.name}" for one in wanted if any(pattern in value for pattern in one.patterns)
+            ]
+    found.left += _older_backups(lake, catalog.backups(), hashes)
     return found
 
 
@@ -98,6 +104,12 @@ def _rows_left(lake: Lake, hashes: Hashes) -> Iterator[str]:
     for table, (where, _) in CHANGED.items():
         if count := lake.value(f"SELECT count(*) FROM lake.{table} WHERE {where}"):
             yield f"table {table}: {count:,} rows"
+
+
+def _older_backups(lake: Lake, names: Iterable[str], hashes: Hashes) -> Iterator[str]:
+    """Backups of the catalog from before the takedown, which it removes."""
+    since = [f"{one.created_at:%Y%m%dT%H%M%SZ}" for one in tombstones(lake) if one.hashes == hashes]
+    yield from (f"{name}: a backup from before it" for name in names if made_at(name) < max(since, default=""))
 
 
 def _had(lake: Lake, table: str, snapshot: int) -> bool:

@@ -48,10 +48,10 @@ def sql_lake(tmp_path_factory: pytest.TempPathFactory, tiles: Callable[[int], li
     canary.write_text(f"secret\n{CANARY}\n")
     pictures = tiles(N_IMAGES + 4)
     with Lake.init(root / "lake") as lake:
-        _ingest(lake, pictures[:N_IMAGES], 0)
+        ingest_pictures(lake, pictures[:N_IMAGES], 0)
         pinned = lake.snapshot()
         lake.commit(lambda connection: _release(connection, pinned))
-        _ingest(lake, pictures[N_IMAGES:], N_IMAGES)
+        ingest_pictures(lake, pictures[N_IMAGES:], N_IMAGES)
     return SqlLake(root / "lake", canary, pinned)
 
 
@@ -63,7 +63,7 @@ def reader(sql_lake: SqlLake) -> Iterator[duckdb.DuckDBPyConnection]:
     connection.close()
 
 
-def _ingest(lake: Lake, pictures: list[bytes], first: int) -> None:
+def ingest_pictures(lake: Lake, pictures: list[bytes], first: int) -> None:
     ids = [hashlib.sha256(data).hexdigest() for data in pictures]
     with lake.staging("test") as staging:
         writer = ShardWriter(staging / "new.parquet")

@@ -271,22 +271,8 @@ def test_a_busy_catalog_is_tried_again_but_not_for_ever(
         assert lake.value("SELECT count(*) FROM embeddings") == written
 
 
-def test_a_lake_made_before_a_table_came_to_be_gets_it_on_opening(lake: Lake) -> None:
-    lake.commit(lambda connection: connection.execute("DROP TABLE caption_scores").fetchall())
-    lake.commit(lambda connection: connection.execute("DROP TABLE publications").fetchall())
-    before = lake.rows("SELECT * FROM lake_info")
-    lake.close()
-    with Lake.open(lake.path) as opened:
-        assert opened.rows("FROM caption_scores") == opened.rows("FROM publications") == []
-        assert opened.rows("SELECT * FROM lake_info") == before
-        snapshot = opened.snapshot()
-    with Lake.open(lake.path) as again:
-        assert again.snapshot() == snapshot
-
-
-def test_long_texts_lie_in_small_row_groups_also_in_a_lake_of_before(lake: Lake) -> None:
+def test_long_texts_lie_in_small_row_groups(lake: Lake) -> None:
     """A reader holds a row group of each file: of DuckDB's own 122,880 captions, 100 MB."""
-    lake.commit(lambda c: c.execute("DELETE FROM __ducklake_metadata_lake.ducklake_metadata WHERE scope = 'table'"))
     lake.close()
     fill = """INSERT INTO captions BY NAME SELECT i::VARCHAR AS caption_id, 'a' AS image_id, 'teacher' AS kind, 'made' AS producer,
         'text' AS "text", 4 AS chars, 1 AS words, now() AS created_at FROM range(9000) t(i)"""

@@ -11,9 +11,11 @@ from captionlake.cli import captionlake
 from captionlake.lake import Lake
 from captionlake.lake.ingest import ingest
 from captionlake.lake.ingest_config import IngestConfig
+from captionlake.lake.place import catalog_of
 from captionlake.lake.releases.gc import collect
 from captionlake.lake.releases.release import create_release
 from captionlake.lake.releases.verification import verify_release
+from captionlake.lake.restoring import back_up, restore
 from captionlake.lake.takedown.finding import Request, find
 from captionlake.lake.takedown.needles import picture_needle
 from captionlake.lake.takedown.removal import take_down
@@ -45,6 +47,7 @@ def test_both(lake: Lake, tile_folder: Callable[[int], Path]) -> None:
     pictures = tile_folder(12)
     ingest(lake, IngestConfig(source="folder", inputs=[str(pictures)], collection="tiles", redistribute="bytes"))
     assert not list(lake.path.rglob("*.parquet")) and not (lake.path / "catalog.sqlite").exists()
+    captions = lake.value("SELECT count(*) FROM captions")
     create_release(lake, draft(lake, "1.0.0", keep=12))
     assert verify_release(lake, "tiles@1.0.0").n_problems == 0
     data = ReleaseData.open(lake.path, "tiles@1.0.0", split=None)
@@ -55,9 +58,20 @@ def test_both(lake: Lake, tile_folder: Callable[[int], Path]) -> None:
     found = CliRunner().invoke(captionlake, ["sql", query, "--lake", str(lake.path), "--json"])
     assert json.loads(found.output)["rows"] == [{"n": 12, "bytes": lake.value("SELECT sum(n_bytes) FROM images")}]
 
+    backup = back_up(lake.path)
+    lake.commit(lambda connection: connection.execute("DELETE FROM captions"))
+    lake.close()
+    assert restore(lake.path, backup).replaced
+    lake = Lake.open(lake.path)
+    assert (
+        lake.value("SELECT count(*) FROM captions") == captions and verify_release(lake, "tiles@1.0.0").n_problems == 0
+    )
+
     gone, key = lake.rows("SELECT image_id, source_key FROM images ORDER BY source_key")[0]
     needle = picture_needle(pictures / key)
     done = take_down(lake, find(lake, Request(image_ids=[gone])).hashes, "asked for")
     assert not scan(lake, done.hashes, [needle]).left
+    assert backup not in str(catalog_of(lake.path).backups())
     collect(lake, keep_days=0)
     assert verify_release(lake, "tiles@1.0.0").n_problems == 0 and lake.value("SELECT count(*) FROM images") == 11
+    lake.close()

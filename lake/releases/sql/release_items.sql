@@ -4,7 +4,7 @@ SELECT
     item.position, item.split, item.row_sha256,
     image.* REPLACE (item.source AS source, item.source_key AS source_key, item.image_id AS image_id)
 FROM lake.main.release_items AS item
-LEFT JOIN lake.main.images AS image AT (VERSION => {snapshot})
+LEFT JOIN {images} AS image
     ON image.source = item.source AND image.source_key = item.source_key
 WHERE item.name = {name} AND item.version = {version}
   AND coalesce(item.source, item.image_id, item.conversation_id) IS NOT NULL; -- else its picture was taken down
