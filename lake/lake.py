@@ -169,14 +169,15 @@ class Lake:
 
     def pictures(self, image_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """(image_id, bytes) of the pictures named, in the order in which they lie on disk, each checked against its SHA-256."""
-        for image_id, locator in self._located(image_ids):
+        for image_id, locator in self.located(image_ids):
             yield image_id, self._reader.read(image_id, locator)
 
     def picture_at(self, image_id: str, locator: Locator) -> bytes:
         """As ``picture``, where the place is known already."""
         return self._reader.read(image_id, locator)
 
-    def _located(self, image_ids: Sequence[str]) -> Iterator[tuple[str, Locator]]:
+    def located(self, image_ids: Sequence[str]) -> Iterator[tuple[str, Locator]]:
+        """Where the pictures named lie, in the order in which they lie on disk; one that lies in two places comes twice."""
         wanted = pa.table({"image_id": pa.array(list(image_ids), pa.string())})
         with self.registered(_wanted=wanted):
             located = self.rows(

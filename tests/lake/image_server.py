@@ -143,9 +143,9 @@ class _Behaviour(BaseHTTPRequestHandler):
         self.answer(200, jpeg(int(seed)))
 
     def slow(self, seconds: str) -> None:
-        """``/slow/0.2``: a picture, after that many seconds."""
+        """``/slow/0.2?7``: picture number 7, after that many seconds; without a number, number 0."""
         self.nap(float(seconds))
-        self.answer(200, jpeg(0))
+        self.answer(200, jpeg(int(urlsplit(self.path).query or 0)))
 
     def page(self, _: str) -> None:
         self.answer(200, b"<!DOCTYPE html><html><body>no picture</body></html>", "text/html")
