@@ -6,6 +6,7 @@ lake's catalog.
 
 import logging
 import os
+import socket
 import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -14,11 +15,14 @@ from typing import Any
 
 from captionlake.errors import CaptionlakeError, require
 from captionlake.lake.engines import Result, State, Task
-from captionlake.lake.fetch_cluster import Fetchers
+from captionlake.lake.fetch_cluster import LOOPBACK, Fetchers
 
 log = logging.getLogger(__name__)
 
+# of a cluster of this machine alone, for all processes of this one: on loopback, and for those who have the user's token
+_ALONE = {LOOPBACK: "0", "RAY_AUTH_MODE": "token"}
 RETRIES = 5  # of a task whose node or process died
+_PATIENCE = 10.0  # seconds for an answer of a cluster's head
 _AHEAD = 2  # tasks given out for each that can run, so that none waits for the next
 
 
@@ -27,17 +31,22 @@ class RayEngine:
 
     def __init__(self, address: str | None = None) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        known = address or os.environ.get("RAY_ADDRESS")
+        self._set = [] if known else [name for name in _ALONE if name not in os.environ]
+        os.environ |= {name: _ALONE[name] for name in self._set}
         self._ray: Any = require("ray", extra="ray")
         self._owned = not self._ray.is_initialized()
         if not self._owned:
             return
-        quiet = {"log_to_driver": False, "logging_level": logging.WARNING, "include_dashboard": None}
-        known = address or os.environ.get("RAY_ADDRESS")
-        if not known:
-            quiet |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        quiet = {
+            "log_to_driver": False,
+            "logging_level": logging.WARNING,
+            "include_dashboard": None if known else False,
+        }
         try:
+            _ask(known)
             self._ray.init(address=known or "local", **quiet)
-        except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise CaptionlakeError(
                 f"no Ray cluster at {known or 'this machine'} ({' '.join(str(error).split())[:200]}): "
                 "start one with  ray start --head  and give its address"
@@ -51,6 +60,8 @@ class RayEngine:
         """Leave the cluster, which ends what it still does for us; end it, if it was started for us."""
         if self._owned:
             self._ray.shutdown()
+        for name in self._set:
+            os.environ.pop(name, None)
 
     def threads(self, *, gpu: bool) -> int | None:
         """One, or beside a GPU its share of the cluster's cores."""
@@ -107,6 +118,13 @@ class RayEngine:
 
     def _has(self, resource: str) -> float:
         return float(self._ray.cluster_resources().get(resource, 0.0))
+
+
+def _ask(address: str | None) -> None:
+    """Raises at once where nothing listens: Ray would try for a minute."""
+    host, colon, port = (address or "").rpartition(":")
+    if colon and port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
 
 
 _loaded: tuple[str, Any] | None = None  # of this process of the cluster: the run it works for, and what that loaded

@@ -1,6 +1,5 @@
 """A Ray cluster of several nodes on loopback, and an engine there that kills one of them at the worst moment."""
 
-import os
 import sys
 import time
 import uuid
@@ -40,28 +39,31 @@ class Nodes:
         self.cluster.remove_node(node, allow_graceful=False)
 
 
+FREE = 3  # tasks that are done at once; the others wait until a node was killed
+
+
 class Watched:
-    """What a task does, after a note in ``folder`` that it began on this node, and after ``seconds``; and then a note that it ended."""
+    """What a task does, after a note in ``folder`` that it began on this node, and, but for the first tasks, the file ``killed`` there."""
 
-    def __init__(self, do: Callable[[Any, Any], Iterable[Any]], folder: Path, seconds: float) -> None:
-        self._do, self._folder, self._seconds = do, folder, seconds
+    def __init__(self, do: Callable[[Any, Any], Iterable[Any]], folder: Path) -> None:
+        self._do, self._folder = do, folder
 
-    def __call__(self, state: Any, task: Any) -> list[Any]:
+    def __call__(self, state: Any, numbered: tuple[int, Any]) -> list[Any]:
         import ray
 
-        note = self._folder / f"{ray.get_runtime_context().get_node_id()}-{uuid.uuid4().hex}"
-        note.with_suffix(".began").touch()
-        time.sleep(self._seconds)
-        made = list(self._do(state, task))
-        note.with_suffix(".ended").touch()
-        return made
+        number, task = numbered
+        (self._folder / f"{number}-{ray.get_runtime_context().get_node_id()}-{uuid.uuid4().hex}").touch()
+        end = time.monotonic() + 120
+        while number >= FREE and not (self._folder / "killed").exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        return list(self._do(state, task))
 
 
 class Killing:
-    """An engine that kills a node which has a task in hand, once results have come."""
+    """An engine that kills a node which has a task in hand, once the first results have come."""
 
-    def __init__(self, engine: RayEngine, nodes: Nodes, folder: Path, *, seconds: float = 0.3) -> None:
-        self._engine, self._nodes, self._folder, self._seconds = engine, nodes, folder, seconds
+    def __init__(self, engine: RayEngine, nodes: Nodes, folder: Path) -> None:
+        self._engine, self._nodes, self._folder = engine, nodes, folder
         self.tasks, self.killed = 0, ""
         folder.mkdir()
 
@@ -74,27 +76,31 @@ class Killing:
     def run(
         self, load: Any, do: Callable[[Any, Any], Iterable[Any]], tasks: Iterable[Any], *, gpu: bool = False
     ) -> Generator[Any]:
-        def counted() -> Iterable[Any]:
+        def numbered() -> Iterable[tuple[int, Any]]:
             for task in tasks:
+                yield self.tasks, task
                 self.tasks += 1
-                yield task
 
-        for result in self._engine.run(load, Watched(do, self._folder, self._seconds), counted(), gpu=gpu):
+        for result in self._engine.run(load, Watched(do, self._folder), numbered(), gpu=gpu):
             if not self.killed:
                 self.killed = self._busy()
                 self._nodes.kill(self.killed)
+                (self._folder / "killed").touch()
             yield result
 
-    def began(self) -> int:
-        """How many times a task was begun: more often than there are tasks, where one was begun again."""
-        return len(list(self._folder.glob("*.began")))
+    def again(self) -> int:
+        """How many tasks were begun a second time."""
+        began = [int(note.name.partition("-")[0]) for note in self._folder.glob("*-*")]
+        return len(began) - len(set(began))
 
     def _busy(self) -> str:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while time.monotonic() < end:
-            for note in sorted(self._folder.glob("*.began"), key=os.path.getmtime, reverse=True):
-                if not note.with_suffix(".ended").exists():
-                    return note.name.partition("-")[0]
+            for note in self._folder.glob("*-*"):
+                number, node, _ = note.name.split("-")
+                if int(number) >= FREE:
+                    return node
+            time.sleep(0.02)
         raise AssertionError("no node has a task in hand")
 
 
