@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -195,23 +195,24 @@ def test_what_ray_fetches_is_what_is_fetched_here_though_a_node_is_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ingest_job, "_PICTURES_PER_DOWNLOAD", 8)
-    urls = [server.url(f"/slow/0.1?{number}") for number in range(46)] + [server.url("/nothing"), server.url("/page")]
+    urls = [server.url(f"/gated?{number}") for number in range(46)] + [server.url("/nothing"), server.url("/page")]
     stored = [fetched(new_lake(tmp_path / "here"), urls, Fetchers())]
     before = server.requests.copy()
-    killer = threading.Thread(target=kill_a_fetching_node, args=(cluster[0], server, before.total() + 12))
+    server.gate.clear()
+    killer = threading.Thread(target=kill_a_fetching_node, args=(cluster[0], server))
     killer.start()
     stored.append(fetched(new_lake(tmp_path / "there"), urls, engine.fetchers()))
     killer.join()
     assert stored[0] == stored[1] and len(stored[0][0]) == 46 and len(stored[0][1]) == 2
     assert len(cluster[0].cluster.worker_nodes) == 2
     asked = server.requests - before
-    assert before["/slow/0.1"] == 46 < asked["/slow/0.1"]  # what the node had in hand was asked for a second time
+    assert before["/gated"] == 46 < asked["/gated"]  # what the node had in hand was asked for a second time
 
 
 def fetched(lake: Lake, urls: list[str], fetchers: Fetchers) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
     table = lake.path.parent / "list.csv"
     table.write_text("url,name\n" + "".join(f'"{url}",Subject {n}\n' for n, url in enumerate(urls)))
-    policy = FetchPolicy(processes=1, threads=2, timeout=5, total_timeout=10, retries=1)
+    policy = FetchPolicy(processes=1, threads=2, timeout=60, total_timeout=90, retries=1)
     config = IngestConfig(source="web", inputs=[str(table)], allow_private_hosts=True, fetch=policy)
     with lake:
         counts = ingest(lake, config, fetchers=fetchers)
@@ -221,17 +222,23 @@ def fetched(lake: Lake, urls: list[str], fetchers: Fetchers) -> tuple[list[tuple
         return pictures, lake.rows("SELECT source_key, reason, detail, attempts FROM fetch_failures ORDER BY 1")
 
 
-def kill_a_fetching_node(nodes: Nodes, server: ImageServer, requests: int) -> None:
-    """Once there were so many requests: the node one of whose processes is at a shard."""
-    while True:
-        time.sleep(0.02)
-        if server.requests.total() < requests:
-            continue
-        for node in nodes.cluster.worker_nodes:
-            raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-            if any("ray_download" in " ".join(child.cmdline()) for child in raylet.children()):
-                nodes.kill(node.node_id)
-                return
+def kill_a_fetching_node(nodes: Nodes, server: ImageServer) -> None:
+    """A node that waits for a picture, which no one gets until it is dead."""
+    try:
+        while not (node_id := fetching_node(nodes, server.port)):
+            time.sleep(0.1)
+        nodes.kill(node_id)
+    finally:
+        server.gate.set()
+
+
+def fetching_node(nodes: Nodes, port: int) -> str | None:
+    for node in nodes.cluster.worker_nodes:
+        for worker in psutil.Process(node.all_processes["raylet"][0].process.pid).children():
+            with suppress(psutil.NoSuchProcess):
+                if any(one.raddr and one.raddr.port == port for one in worker.net_connections("tcp")):
+                    return str(node.node_id)
+    return None
 
 
 RECIPE = """lake = "{lake}"
