@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo scenes test lint types imports unit postgresql wheel benchmarks clean
+.PHONY: demo scenes test lint types imports unit postgresql java wheel benchmarks clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python recipes/demo/run.py
@@ -24,7 +24,7 @@ types: $(VENV)/test.stamp
 imports: $(VENV)/test.stamp
 	$(BIN)/lint-imports
 
-unit: $(VENV)/test.stamp postgresql
+unit: $(VENV)/test.stamp postgresql java
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations 15
 
 # The tests of a catalog in PostgreSQL start a server of their own; without its programs they are skipped, and say so.
@@ -32,6 +32,12 @@ postgresql:
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	{ apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; }; } || \
 	echo "PostgreSQL is not installed (as root:  apt-get install postgresql): its tests will be skipped"
+
+# So are those with Spark, which runs on Java.
+java:
+	@command -v java >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	{ apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends default-jre-headless >/dev/null; }; } || \
+	echo "Java is not installed (as root:  apt-get install default-jre-headless): the tests with Spark will be skipped"
 
 # The wheel, installed apart from the checkout, must hold all that it needs.
 wheel: $(VENV)/test.stamp
@@ -56,6 +62,7 @@ benchmarks: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/train_plan.py
+	$(BIN)/python benchmarks/ray_engine.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"captionlake needs Python 3.11 or 3.12, this is {v[0]}.{v[1]}: run  make PYTHON=python3.12 $(MAKECMDGOALS)")'

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from captionlake.lake.options import emit, json_option, printable
+from captionlake.lake.options import emit, engine_options, json_option, printable
 
 if TYPE_CHECKING:
     from captionlake.caption_runs import Pictures
+    from captionlake.lake.engines import Engine
 
-_GENERATION = ("question", "sampling", "seed", "max_tokens", "precision", "device", "batch_size", "workers", "engine")
+_GENERATION = ("question", "sampling", "seed", "max_tokens", "precision", "device", "batch_size", "workers", "runtime")
+_OF = {"runtime": "engine"}  # the keys of [caption.generation] that have another name here
 _COUNT = click.IntRange(1)
 
 
@@ -54,12 +56,13 @@ _COUNT = click.IntRange(1)
 )
 @click.option("--workers", type=_COUNT, metavar="N", help="Processes (default one a GPU).")
 @click.option(
-    "--engine",
+    "--runtime",
     type=click.Choice(["auto", "transformers", "vllm"]),
-    help="auto (default): vLLM where it is and knows the model.",
+    help="What computes (engine of [caption.generation]); auto (default): vLLM where it is and knows the model.",
 )
+@engine_options()
 @json_option
-def caption(recipe: Path | None, as_json: bool, **options: Any) -> None:
+def caption(recipe: Path | None, as_json: bool, engine: str, ray_address: str | None, **options: Any) -> None:
     """Caption the rows that a RECIPE chooses from its lake as it is, or with --captioner all pictures of a lake.
 
     What is there already is not made again.
@@ -75,6 +78,8 @@ def caption(recipe: Path | None, as_json: bool, **options: Any) -> None:
         raise click.UsageError("--plan, --sample, --redo and --review are for one at a time")
     if output is not None and sample is None and not review:
         raise click.UsageError("-o belongs to --sample or --review")
+    if (engine != "local" or ray_address is not None) and (plan or review or sample is not None):
+        raise click.UsageError("--engine is for captioning itself")
     if options["limit"] is not None and (plan or review or sample is not None):
         raise click.UsageError("--limit is for captioning itself")
     of = _pictures(recipe, options)
@@ -84,10 +89,14 @@ def caption(recipe: Path | None, as_json: bool, **options: Any) -> None:
         data, text = _sample(of, sample, output or Path("sample.html"))
     elif plan:
         data, text = _plan(of)
-    elif isinstance(of, Chosen):
-        data, text = _caption(of, redo)
     else:
-        data, text = _caption_lake(of, options["limit"], redo)
+        from captionlake.lake.engines import engine_of
+
+        with engine_of(engine, ray_address) as chosen:
+            if isinstance(of, Chosen):
+                data, text = _caption(of, redo, chosen)
+            else:
+                data, text = _caption_lake(of, options["limit"], redo, chosen)
     emit(as_json, data, text)
 
 
@@ -97,7 +106,7 @@ def _pictures(recipe: Path | None, options: dict[str, Any]) -> "Pictures":
     from captionlake.models.caption_config import with_checkpoint
 
     captioner = options["captioner"]
-    generation = {name: options[name] for name in _GENERATION if options[name] is not None}
+    generation = {_OF.get(name, name): options[name] for name in _GENERATION if options[name] is not None}
     if recipe is None:
         if captioner is None:
             raise click.UsageError("name a RECIPE, or a checkpoint with --captioner")
@@ -108,7 +117,7 @@ def _pictures(recipe: Path | None, options: dict[str, Any]) -> "Pictures":
 
     read = load_recipe(recipe)
     if captioner is None and generation and (read.caption is None or not read.caption.is_checkpoint):
-        given = ", ".join(f"--{name.replace('_', '-')}" for name in generation)
+        given = ", ".join(f"--{name.replace('_', '-')}" for name in _GENERATION if options[name] is not None)
         raise click.UsageError(f"{given}: for a checkpoint that runs here, name one with --captioner")
     if captioner is not None or generation:
         read = read.captioned_by(captioner, generation)
@@ -121,17 +130,21 @@ def _lake(named: str | None) -> Path:
     return lake_of(named)
 
 
-def _caption(of: Any, redo: bool) -> tuple[dict[str, object], str]:
+def _foretold(said: str) -> None:
+    click.echo(printable(said), err=True)
+
+
+def _caption(of: Any, redo: bool, engine: "Engine") -> tuple[dict[str, object], str]:
     from captionlake.caption_runs import caption
 
-    done = caption(of.recipe, redo=redo, foretell=lambda said: click.echo(printable(said), err=True))
+    done = caption(of.recipe, redo=redo, foretell=_foretold, engine=engine)
     return done.counts, printable(done.said)
 
 
-def _caption_lake(of: Any, limit: int | None, redo: bool) -> tuple[dict[str, object], str]:
+def _caption_lake(of: Any, limit: int | None, redo: bool, engine: "Engine") -> tuple[dict[str, object], str]:
     from captionlake.caption_runs import caption_lake
 
-    run = caption_lake(of, limit=limit, redo=redo, foretell=lambda said: click.echo(printable(said), err=True))
+    run = caption_lake(of, limit=limit, redo=redo, foretell=_foretold, engine=engine)
     lines = [f"{run.captioned:,} captions by {run.producer} written, {run.present:,} were there: {run.said}"]
     lines += [f"no caption for {n:,} pictures: {reason}" for reason, n in run.failed.items()]
     lines += run.failures

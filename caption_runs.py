@@ -12,6 +12,7 @@ import pyarrow as pa
 from captionlake.caption_step import Captioned, brought, by_model, prompt_texts
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
+from captionlake.lake.engines import LOCAL, Engine
 from captionlake.pipeline import Run, chooser
 from captionlake.recipe import Recipe
 
@@ -42,7 +43,9 @@ class InLake:
 Pictures = Chosen | InLake
 
 
-def caption(recipe: Recipe, *, redo: bool = False, foretell: Callable[[str], None] = log.info) -> Captioned:
+def caption(
+    recipe: Recipe, *, redo: bool = False, foretell: Callable[[str], None] = log.info, engine: Engine = LOCAL
+) -> Captioned:
     """The step caption of a recipe, of its lake as it is. ``redo``: new captions by the model beside those that are there."""
     with _chosen(recipe) as (run, config):
         selection = run.select()
@@ -52,11 +55,16 @@ def caption(recipe: Recipe, *, redo: bool = False, foretell: Callable[[str], Non
                     f"{recipe.path} asks no model for captions, so none can be made anew: see [caption]"
                 )
             return brought(run.lake, recipe, selection, run.select)
-        return by_model(run.lake, recipe, selection, run.select, foretell, redo=redo)
+        return by_model(run.lake, recipe, selection, run.select, foretell, redo=redo, engine=engine)
 
 
 def caption_lake(
-    of: InLake, *, limit: int | None = None, redo: bool = False, foretell: Callable[[str], None] = log.info
+    of: InLake,
+    *,
+    limit: int | None = None,
+    redo: bool = False,
+    foretell: Callable[[str], None] = log.info,
+    engine: Engine = LOCAL,
 ) -> "CaptionerRun":
     """Captions by a checkpoint of pictures that have none by it yet, at most ``limit``."""
     from captionlake.models.captions import rows_to_caption
@@ -65,7 +73,7 @@ def caption_lake(
     with Lake.open(of.lake) as lake:
         rows = rows_to_caption(lake)
         foretell(model.expect(lake, rows).said)
-        return model.caption(lake, rows, redo=redo, limit=limit)
+        return model.caption(lake, rows, redo=redo, limit=limit, engine=engine)
 
 
 def caption_plan(of: Pictures) -> "Expected":

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
+from captionlake.lake.engines import LOCAL, Engine
 from captionlake.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -61,10 +62,11 @@ def by_model(
     tell: Callable[[str], None],
     *,
     redo: bool = False,
+    engine: Engine = LOCAL,
 ) -> Captioned:
     """Captions by a model, until every row chosen has an accepted one. ``tell`` hears what is to come.
 
-    ``redo``: new ones for the rows that are chosen at first.
+    ``redo``: new ones for the rows that are chosen at first. ``engine``: where a checkpoint writes them.
     """
     from captionlake.models.captions import accepted, rows_to_caption
 
@@ -76,7 +78,7 @@ def by_model(
         items = selection.items.select("source", "source_key").to_arrow()
         rows = rows_to_caption(lake, items)
         tell(model.expect(lake, rows).said)
-        run = model.caption(lake, rows, redo=redo and not runs)
+        run = model.caption(lake, rows, redo=redo and not runs, engine=engine)
         runs.append(run)
         _check_whole(run)
         if refuse:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
+from captionlake.lake.engines import LOCAL, Engine
 from captionlake.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -69,8 +70,12 @@ def run(
     until: Step | None = None,
     tell: Callable[[StepReport], None] = lambda _: None,
     foretell: Callable[[str], None] = log.info,
+    engine: Engine = LOCAL,
 ) -> RunReport:
-    """Work a recipe off, up to and with the step ``until``. ``tell`` hears of each step as it ends, ``foretell`` what one will cost."""
+    """Work a recipe off, up to and with the step ``until``. ``tell`` hears of each step as it ends, ``foretell`` what one will cost.
+
+    ``engine``: where pictures are fetched, embedded, compared and captioned by a checkpoint.
+    """
     _check_until(recipe, until)
     if recipe.analyze is not None:
         _check_analysis(recipe)
@@ -85,7 +90,7 @@ def run(
     report = RunReport(recipe.lake)
     with Lake.open(recipe.lake) as lake:
         started = time.monotonic()
-        for step, said, counts in Run(lake, recipe, report, foretell).steps():
+        for step, said, counts in Run(lake, recipe, report, foretell, engine).steps():
             done = StepReport(step, said, counts, round(time.monotonic() - started, 2))
             report.steps.append(done)
             tell(done)
@@ -139,10 +144,18 @@ def _goes_on(step: Step, recipe: Recipe, report: RunReport) -> bool:
 
 
 class Run:
-    def __init__(self, lake: Lake, recipe: Recipe, report: RunReport, tell: Callable[[str], None] = log.info) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        recipe: Recipe,
+        report: RunReport,
+        tell: Callable[[str], None] = log.info,
+        engine: Engine = LOCAL,
+    ) -> None:
         self.lake = lake
         self.recipe = recipe
         self.report = report
+        self.engine = engine
         self.tell = tell  # hears what a step is about to do
         self.model_id: str | None = None
         self.snapshot: int | None = None  # at which to choose; None: the newest
@@ -153,7 +166,7 @@ class Run:
             from captionlake.lake.ingest import ingest
             from captionlake.lake.ingest_report import ingest_line
 
-            counts = asdict(ingest(self.lake, config))
+            counts = asdict(ingest(self.lake, config, fetchers=self.engine.fetchers()))
             yield Step.INGEST, ingest_line(counts), counts
         if recipe.embed is not None:
             yield self._embed()
@@ -183,7 +196,7 @@ class Run:
         from captionlake.curation.embedding import embed
 
         assert self.recipe.embed is not None
-        counts = embed(self.lake, self.recipe.embed)
+        counts = embed(self.lake, self.recipe.embed, engine=self.engine)
         self.model_id = counts.model_id
         return (
             Step.EMBED,
@@ -201,7 +214,7 @@ class Run:
             counts["phash"] = asdict(hashes)
             said.append(f"{hashes.pairs:,} pairs of perceptual hashes within {hashes.distance} bits")
         if select.duplicate_threshold is not None and self.model_id is not None:
-            pairs = find_pairs(self.lake, self.model_id, select.duplicate_threshold)
+            pairs = find_pairs(self.lake, self.model_id, select.duplicate_threshold, engine=self.engine)
             counts |= asdict(pairs)
             said.append(f"{pairs.pairs:,} pairs of cosine >= {pairs.threshold:g} among {pairs.images:,} pictures")
         return Step.DEDUPE, ", ".join(said), counts
@@ -242,7 +255,7 @@ class Run:
         assert self.recipe.caption is not None
         if self.recipe.caption.is_brought:
             return brought(self.lake, self.recipe, selection, self.select)
-        return by_model(self.lake, self.recipe, selection, self.select, self.tell)
+        return by_model(self.lake, self.recipe, selection, self.select, self.tell, engine=self.engine)
 
     def draft(self, selection: "Selection", captions: pa.Table | None) -> "Draft":
         """The release of a choice; ``captions`` as in ``Captioned``."""

@@ -8,7 +8,7 @@ import click
 
 from captionlake.curation.proof_command import proof
 from captionlake.errors import CaptionlakeError
-from captionlake.lake.options import emit, json_option, lake_option, printable, table
+from captionlake.lake.options import emit, engine_options, json_option, lake_option, printable, table
 from captionlake.lake.releases.commands import release
 
 if TYPE_CHECKING:
@@ -21,12 +21,14 @@ _RECIPE = click.argument("recipe", type=click.Path(path_type=Path, dir_okay=Fals
 @click.command()
 @_RECIPE
 @click.option("--until", type=click.Choice(STEPS), help="Stop after this step.")
+@engine_options()
 @json_option
-def run(recipe: Path, until: str | None, as_json: bool) -> None:
+def run(recipe: Path, until: str | None, engine: str, ray_address: str | None, as_json: bool) -> None:
     """Work a RECIPE off: ingest, embed, dedupe, decontaminate, select, caption, release, card, publish.
 
     Run it again after an interruption: each step does only what is missing.
     """
+    from captionlake.lake.engines import engine_of
     from captionlake.pipeline import Step
     from captionlake.pipeline import run as work_off
     from captionlake.recipe import load_recipe
@@ -34,12 +36,15 @@ def run(recipe: Path, until: str | None, as_json: bool) -> None:
     def tell(report: "StepReport") -> None:
         click.echo(f"{report.step}: {report.said} ({report.seconds:.1f} s)", err=True)
 
-    report = work_off(
-        load_recipe(recipe),
-        until=Step(until) if until else None,
-        tell=tell,
-        foretell=lambda said: click.echo(f"caption: {printable(said)}", err=True),
-    )
+    read = load_recipe(recipe)
+    with engine_of(engine, ray_address) as chosen:
+        report = work_off(
+            read,
+            until=Step(until) if until else None,
+            tell=tell,
+            foretell=lambda said: click.echo(f"caption: {printable(said)}", err=True),
+            engine=chosen,
+        )
     emit(as_json, _data(report), _text(report))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from captionlake.curation.known_model import known_model
-from captionlake.lake.options import emit, json_option, lake_option, printable
+from captionlake.lake.options import emit, engine_options, json_option, lake_option, printable
 
 if TYPE_CHECKING:
     from captionlake.lake import Lake
@@ -49,6 +49,7 @@ _MOST_BITS = (
     metavar="FILE",
     help="With --explain: an HTML page with the pictures side by side.",
 )
+@engine_options()
 @lake_option
 @json_option
 def dedupe(
@@ -60,6 +61,7 @@ def dedupe(
     output: Path | None,
     lake: Path,
     as_json: bool,
+    **where: str | None,
 ) -> None:
     """Store all pairs of similar pictures, or look at pairs around a threshold. A release decides which to drop."""
     from captionlake.lake import Lake
@@ -81,7 +83,7 @@ def dedupe(
         if preview is not None:
             data, text = _preview(opened, chosen, threshold, preview)
         else:
-            data, text = _find(opened, chosen, threshold)
+            data, text = _find(opened, chosen, threshold, where)
     emit(as_json, data, text)
 
 
@@ -117,10 +119,12 @@ def _find_hashes(lake: "Lake", distance: int) -> tuple[dict[str, object], str]:
     return asdict(counts), text
 
 
-def _find(lake: "Lake", model_id: str, threshold: float) -> tuple[dict[str, object], str]:
+def _find(lake: "Lake", model_id: str, threshold: float, where: dict[str, str | None]) -> tuple[dict[str, object], str]:
     from captionlake.curation.similarity import find_pairs
+    from captionlake.lake.engines import engine_of
 
-    counts = find_pairs(lake, model_id, threshold)
+    with engine_of(where["engine"] or "local", where["ray_address"]) as engine:
+        counts = find_pairs(lake, model_id, threshold, engine=engine)
     done = "found before" if counts.skipped else f"{counts.new:,} of them new"
     text = (
         f"{counts.pairs:,} pairs of cosine {threshold:g} or more among {counts.images:,} pictures, {done} "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captionlake.curation.model_options import device_option, embed_config, precision_option
-from captionlake.lake.options import emit, json_option, lake_option, printable
+from captionlake.lake.options import emit, engine_options, json_option, lake_option, printable
 
 if TYPE_CHECKING:
     from captionlake.curation.embed_plan import EmbedPlan
@@ -32,12 +32,14 @@ if TYPE_CHECKING:
 @device_option
 @precision_option
 @click.option("--plan", is_flag=True, help="Say how many pictures, hours and bytes it would take, and write nothing.")
+@engine_options()
 @lake_option
 @json_option
-def embed(lake: Path, as_json: bool, plan: bool, **options: Any) -> None:
+def embed(lake: Path, as_json: bool, plan: bool, engine: str, ray_address: str | None, **options: Any) -> None:
     """Embed each picture that has no vector by this model yet."""
     from captionlake.curation.embedding import embed as run_embed
     from captionlake.lake import Lake
+    from captionlake.lake.engines import engine_of
 
     config = embed_config(**options)
     if plan:
@@ -47,8 +49,8 @@ def embed(lake: Path, as_json: bool, plan: bool, **options: Any) -> None:
             planned = plan_embedding(opened, config)
         emit(as_json, asdict(planned), _plan_said(planned))
         return
-    with Lake.open(lake) as opened:
-        counts = run_embed(opened, config)
+    with Lake.open(lake) as opened, engine_of(engine, ray_address) as chosen:
+        counts = run_embed(opened, config, engine=chosen)
     text = (
         f"{counts.embedded:,} pictures embedded by {printable(counts.model_id)}; "
         f"{counts.present:,} of {counts.images:,} had a vector before"

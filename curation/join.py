@@ -10,14 +10,17 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from captionlake.curation.cosine import Cosine, Indices, Numbers, Vectors
 from captionlake.curation.heads import EXTRA, Heads, Rotation, operands
+from captionlake.curation.mapped import Mapped, mapped
 from captionlake.errors import CaptionlakeError, require
+from captionlake.lake.engines import LOCAL, Engine
 
 if TYPE_CHECKING:
     import torch
@@ -60,20 +63,23 @@ def pair_blocks(
     fresh: int | None = None,
     group: Indices | None = None,
     advance: Advance | None = None,
+    engine: Engine = LOCAL,
 ) -> Iterator[Pairs]:
     """Index pairs i < j with cosine >= threshold, and the cosine, in parts, each pair once.
 
     ``fresh``: only pairs of which one is among the first so many vectors, for the others are known. ``group`` (N,): no pairs of two
     vectors of one group, which is a number from 0 on; -1 is none. ``advance`` is told of vectors that have been compared with all others.
+    On an ``engine``, a task is a block of vectors to be compared with all others; other processes map the file that ``vectors`` lie in.
     """
-    yield from _Join(Cosine(vectors), threshold, config or JoinConfig(), itself=True).pairs(fresh, group, advance)
+    loading = _Loading(vectors, None, threshold, config or JoinConfig(), group)
+    yield from _run(loading, len(vectors) if fresh is None else min(fresh, len(vectors)), advance, engine)
 
 
 def cross_blocks(
     left: Vectors, right: Vectors, threshold: float, config: JoinConfig | None = None, *, advance: Advance | None = None
 ) -> Iterator[Pairs]:
     """Index pairs (i of ``left``, j of ``right``) with cosine >= threshold, and the cosine, in parts, each pair once."""
-    yield from _Join(Cosine(left, right), threshold, config or JoinConfig(), itself=False).pairs(None, None, advance)
+    yield from _run(_Loading(left, right, threshold, config or JoinConfig(), None), len(left), advance, LOCAL)
 
 
 def cross_pairs(left: Vectors, right: Vectors, threshold: float, config: JoinConfig | None = None) -> Pairs:
@@ -90,51 +96,90 @@ def joined(parts: list[Pairs]) -> Pairs:
     return i, j, cosine
 
 
+def _run(loading: "_Loading", count: int, advance: Advance | None, engine: Engine) -> Iterator[Pairs]:
+    """The first ``count`` vectors with all others."""
+    side = loading.config.side()
+    blocks = [(start, min(start + side, count)) for start in range(0, count, side)]
+    if not blocks or (loading.others is not None and not len(loading.others)):
+        return
+    with closing(engine.run(loading, _compared, blocks, gpu=loading.config.device != "cpu")) as found:
+        for part in found:
+            if isinstance(part, int):
+                if advance:
+                    advance(part)
+            else:
+                yield part
+
+
+@dataclass(frozen=True, slots=True)
+class _Loading:
+    """What a join needs. Pickled, vectors that lie in a file are its path."""
+
+    vectors: Vectors
+    others: Vectors | None
+    threshold: float
+    config: JoinConfig
+    group: Indices | None
+
+    def __call__(self) -> "_Join":
+        cosine = Cosine(self.vectors, self.others)
+        return _Join(cosine, self.threshold, self.config, self.group, itself=self.others is None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _loading, (mapped(self.vectors), self.others, self.threshold, self.config, self.group)
+
+
+def _loading(vectors: "Vectors | Mapped", *told: Any) -> _Loading:
+    return _Loading(vectors.open() if isinstance(vectors, Mapped) else vectors, *told)
+
+
+def _compared(join: "_Join", block: tuple[int, int]) -> Iterator[Pairs | int]:
+    """The pairs of a block in parts, and then how many vectors it has."""
+    yield from join.pairs(*block)
+    yield block[1] - block[0]
+
+
 class _Join:
-    def __init__(self, cosine: Cosine, threshold: float, config: JoinConfig, *, itself: bool) -> None:
+    def __init__(
+        self, cosine: Cosine, threshold: float, config: JoinConfig, group: Indices | None, *, itself: bool
+    ) -> None:
         if not -1 <= threshold <= 1:
             raise CaptionlakeError(f"threshold {threshold} is no cosine: give a number from -1 to 1")
         self._torch = require("torch", extra="embed")
         self._cosine = cosine
         self._threshold = threshold
         self._config = config
+        self._group = group
         self._itself = itself
         self._pending: list[tuple[Indices, Indices]] = []
         self._n_pending = 0
         self._buffer: torch.Tensor | None = None
+        self._heads = self._matrices()
 
-    def pairs(self, fresh: int | None, group: Indices | None, advance: Advance | None) -> Iterator[Pairs]:
-        """All pairs, in parts."""
-        vectors, others = self._cosine.vectors, self._cosine.others
-        if not len(vectors) or not len(others):
-            return
-        side = self._config.side()
-        matrices = self._matrices()
-        for start in range(0, len(vectors) if fresh is None else min(fresh, len(vectors)), side):
-            end = min(start + side, len(vectors) if fresh is None else fresh)
-            for other in range(start if self._itself else 0, len(others), side):
-                if group is not None and _one_group(group, start, end, other, other + side):
-                    continue
-                found = None
-                if matrices is not None:
-                    found = self._scored(matrices[0][start:end], matrices[1][other : other + side])
-                if found is None:
-                    right = others[other : other + side]
-                    found = self._cosine.candidates(vectors[start:end], right, self._threshold)
-                i, j = found[0] + start, found[1] + other
-                if self._itself:
-                    once = i < j
-                    if group is not None:
-                        once &= (group[i] != group[j]) | (group[i] < 0)
-                    i, j = i[once], j[once]
-                if len(i):
-                    self._pending.append((i, j))
-                    self._n_pending += len(i)
-                if self._n_pending >= _PENDING:
-                    yield from self._decided()
-            yield from self._decided()
-            if advance:
-                advance(end - start)
+    def pairs(self, start: int, end: int) -> Iterator[Pairs]:
+        """Those of the vectors from ``start`` to ``end`` with the ones behind them, or with all others, in parts."""
+        vectors, others, group, side = self._cosine.vectors, self._cosine.others, self._group, self._config.side()
+        for other in range(start if self._itself else 0, len(others), side):
+            if group is not None and _one_group(group, start, end, other, other + side):
+                continue
+            found = None
+            if self._heads is not None:
+                found = self._scored(self._heads[0][start:end], self._heads[1][other : other + side])
+            if found is None:
+                right = others[other : other + side]
+                found = self._cosine.candidates(vectors[start:end], right, self._threshold)
+            i, j = found[0] + start, found[1] + other
+            if self._itself:
+                once = i < j
+                if group is not None:
+                    once &= (group[i] != group[j]) | (group[i] < 0)
+                i, j = i[once], j[once]
+            if len(i):
+                self._pending.append((i, j))
+                self._n_pending += len(i)
+            if self._n_pending >= _PENDING:
+                yield from self._decided()
+        yield from self._decided()
 
     def _scored(self, left: "torch.Tensor", right: "torch.Tensor") -> tuple[Indices, Indices] | None:
         """Rows and columns of a block that may be pairs; None where they are very many."""

@@ -26,6 +26,7 @@ from captionlake.curation.links import COSINE, GROUP, PAIR, SAME_VECTOR
 from captionlake.curation.pair_store import add_pairs
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
+from captionlake.lake.engines import LOCAL, Engine
 from captionlake.lake.progress import progress
 
 log = logging.getLogger(__name__)
@@ -72,12 +73,14 @@ def named_pairs(names: pa.Array, i: Indices, j: Indices, similarity: Numbers) ->
     return pa.table([first, second, pa.array(similarity)], schema=PAIR)
 
 
-def find_pairs(lake: Lake, model_id: str, threshold: float, config: JoinConfig | None = None) -> PairCounts:
+def find_pairs(
+    lake: Lake, model_id: str, threshold: float, config: JoinConfig | None = None, *, engine: Engine = LOCAL
+) -> PairCounts:
     """Store every pair of embedded pictures with cosine >= threshold. What is dropped is decided later, per release.
 
     Skips the work when it was done at this or a lower threshold for the same set of pictures, and compares the new pictures
     alone, with each other and with all, when it was done for a part of them. Pairs and the note that they are complete are
-    one transaction. On too little memory, smaller blocks are taken.
+    one transaction. On too little memory, smaller blocks are taken. Pairs and cosines are the same on each ``engine``.
     """
     started = time.monotonic()
     if not 0 < threshold <= 1:
@@ -94,7 +97,8 @@ def find_pairs(lake: Lake, model_id: str, threshold: float, config: JoinConfig |
     detail = {"threshold": threshold, "n_images": images, "fingerprint": fingerprint, "snapshot": snapshot}
     known = _known(lake, model_id, threshold, snapshot)
     with lake.staging("pairs") as staging:
-        found, compared = _write_pairs(lake, model_id, threshold, config or JoinConfig(), staging, snapshot, known)
+        join = _Join(model_id, threshold, snapshot, engine)
+        found, compared = _write_pairs(lake, join, config or JoinConfig(), staging, known)
         counts = {"compared": compared}
         new = add_pairs(lake, found, model_id, step="pairs", detail=detail, counts=counts, started=started)
     return PairCounts(
@@ -135,10 +139,17 @@ def _left_behind(lake: Lake, model_id: str, then: int, snapshot: int) -> set[str
     return {name for (name,) in lake.rows(query, [model_id, SAME_VECTOR, GROUP, model_id])}
 
 
-def _write_pairs(
-    lake: Lake, model_id: str, threshold: float, config: JoinConfig, staging: Path, snapshot: int, known: set[str]
-) -> tuple[Path, int]:
+@dataclass(frozen=True, slots=True)
+class _Join:
+    model_id: str
+    threshold: float
+    snapshot: int
+    engine: Engine
+
+
+def _write_pairs(lake: Lake, join: _Join, config: JoinConfig, staging: Path, known: set[str]) -> tuple[Path, int]:
     """(a Parquet file of the pairs of pictures that are not known, and those with known ones; how many pictures are not)."""
+    model_id, threshold, snapshot = join.model_id, join.threshold, join.snapshot
     path = staging / "pairs.parquet"
     with stored_vectors(lake, model_id, snapshot) as (ids, vectors):
         names = pa.array(ids, pa.string())
@@ -165,7 +176,7 @@ def _write_pairs(
                     beside = group[side_by_side]
                     with progress("compare pictures", fresh) as advance:
                         for i, j, similarity in pair_blocks(
-                            laid, threshold, config, fresh=fresh, group=beside, advance=advance
+                            laid, threshold, config, fresh=fresh, group=beside, advance=advance, engine=join.engine
                         ):
                             pairs = named_pairs(ordered, side_by_side[i], side_by_side[j], similarity)
                             writer.write_table(_by(COSINE, pairs))

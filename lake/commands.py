@@ -8,7 +8,7 @@ import click
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.backup_commands import commands as of_backups
-from captionlake.lake.options import emit, json_option, lake_option, table
+from captionlake.lake.options import emit, engine_options, json_option, lake_option, table
 from captionlake.lake.releases.commands import release
 from captionlake.lake.sft.commands import conversations
 from captionlake.lake.sql_command import sql
@@ -107,6 +107,10 @@ def _described(source: "Source") -> str:
     metavar="NAME@VERSION",
     help="Of a captionlake export (hf): make its release here too, the same to its hash.",
 )
+@engine_options("spark")
+@click.option(
+    "--spark-master", metavar="URL", help="With --engine spark (default: SPARK_MASTER, else this machine alone)."
+)
 @lake_option
 @json_option
 def ingest(
@@ -126,12 +130,14 @@ def ingest(
     from pydantic import ValidationError
 
     from captionlake.lake import Lake
+    from captionlake.lake.engines import fetchers_of
     from captionlake.lake.ingest import ingest as run
     from captionlake.lake.ingest_config import IngestConfig
     from captionlake.lake.ingest_exported import check_label, release_of_ingest
     from captionlake.lake.ingest_preview import preview, preview_lines
     from captionlake.lake.ingest_report import ingest_line
 
+    where = [options.pop(name) for name in ("engine", "ray_address", "spark_master")]
     try:
         fetch = dict(rule.split("=", 1) for rule in rules)
         lists = {name: list(options.pop(name)) for name in ("archives", "retry_reasons")}
@@ -147,7 +153,8 @@ def ingest(
             return
         if label is not None:
             check_label(config, label)
-        data = asdict(run(opened, config))
+        with fetchers_of(*where) as fetchers:
+            data = asdict(run(opened, config, fetchers=fetchers))
         said = ingest_line(data)
         if label is not None:
             made, new = release_of_ingest(opened, config, label)

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,9 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captionlake.errors import CaptionlakeError, require
+from captionlake.lake.fetch_cluster import Fetchers
 from captionlake.lake.fetch_errors import one_line
-from captionlake.lake.fetcher import HOLD_VARIABLE
+from captionlake.lake.fetcher import DISTRIBUTOR_VARIABLE, HOLD_VARIABLE
 from captionlake.lake.guard import LIMITS_VARIABLE, POLICY_VARIABLE, FetchPolicy
+from captionlake.lake.guarded_downloads import limits_folder
 from captionlake.lake.reasons import FailureReason
 from captionlake.lake.rights import unframe
 
@@ -48,23 +51,29 @@ class Fetched:
     verdict: str | None = None
 
 
-def download(requests: Path, work: Path, policy: FetchPolicy, *, shard_size: int = 1000) -> Iterator[list[Fetched]]:
+def download(
+    requests: Path, work: Path, policy: FetchPolicy, *, shard_size: int = 1000, fetchers: Fetchers | None = None
+) -> Iterator[list[Fetched]]:
     """Fetch every row of ``requests``: a folder of Parquet files with ``row_id`` (int64, unique) and ``url`` (string).
 
     Yields what came of a shard of ``shard_size`` rows as soon as it is whole, while the download goes on, in parts
     where its bytes are many; every row comes out once, those that img2dataset loses as failures. ``work`` is an empty
     folder on the disk of the lake: at most a few shards lie there, for the download holds while the consumer is busy.
-    Closing the generator ends the download. A file of ``requests`` is read whole: keep it to 100,000 rows.
+    Closing the generator ends the download. ``fetchers``: the machines that fetch,
+    which see both folders. A file of ``requests`` is read whole: keep it to 100,000 rows.
     """
     if find_spec("img2dataset") is None:
         require("img2dataset", extra="download")
     if policy.robots and find_spec("protego") is None:
         require("protego", extra="download")
+    fetchers = fetchers or Fetchers()
+    if fetchers.extra is not None and find_spec(fetchers.distributor) is None:
+        require(fetchers.distributor, extra=fetchers.extra)
     requests, work = requests.resolve(), work.resolve()
     for folder in (requests, work):
         if re.search(r"[*?\[\]]|::|://", str(folder)):
             raise CaptionlakeError(f"img2dataset takes no folder with *, ?, [ or :: in its path: {folder}; rename it")
-    return _shards(_Requests(requests, shard_size), work, policy)
+    return _shards(_Requests(requests, shard_size), work, policy, fetchers)
 
 
 class _Requests:
@@ -91,18 +100,19 @@ def _row_ids(file: Path) -> pa.ChunkedArray:
     return pq.read_table(file, columns=["row_id"]).column("row_id")
 
 
-def _shards(requests: _Requests, work: Path, policy: FetchPolicy) -> Iterator[list[Fetched]]:
+def _shards(requests: _Requests, work: Path, policy: FetchPolicy, fetchers: Fetchers) -> Iterator[list[Fetched]]:
     if not len(requests):
         return
     missing = set(range(len(requests)))
-    with _Fetcher(requests, work, policy) as fetcher:
+    with _Fetcher(requests, work, policy, fetchers) as fetcher:
         running = True
         while running or fetcher.whole():
             running = fetcher.running()  # asked before looking, so that the last shards are seen
             whole = fetcher.whole()
             for shard in whole:
-                yield from _read(fetcher.shards / f"{shard}.parquet", requests.row_ids(int(shard)))
-                missing.discard(int(shard))
+                if int(shard) in missing:  # a cluster may fetch one again whose node died once it was whole
+                    yield from _read(fetcher.shards / f"{shard}.parquet", requests.row_ids(int(shard)))
+                    missing.discard(int(shard))
                 fetcher.remove(shard)
             if running and not whole:
                 time.sleep(POLL)
@@ -152,17 +162,21 @@ def _failed(row_id: int, error: str) -> Fetched:
 class _Fetcher:
     """The downloading process group, and the folder it writes to."""
 
-    def __init__(self, requests: _Requests, work: Path, policy: FetchPolicy) -> None:
+    def __init__(self, requests: _Requests, work: Path, policy: FetchPolicy, fetchers: Fetchers) -> None:
         self.shards, self._log, self._limits = work / "shards", work / "fetcher.log", work / "limits"
         self._limits.mkdir(exist_ok=True)
+        self._name = uuid.uuid4().hex[:16]  # of a cluster's limits, which each of its machines keeps for itself
         config, hold = work / "fetcher.json", work / "hold"
         told = {"requests": str(requests.folder), "shards": str(self.shards), "shard_size": requests.shard_size}
+        told |= {"distributor": fetchers.distributor, "address": fetchers.address, "limits": self._name}
         config.write_text(json.dumps({**told, "parent": os.getpid()}))
         environment = {
             **os.environ,
             POLICY_VARIABLE: json.dumps(dataclasses.asdict(policy)),
             LIMITS_VARIABLE: str(self._limits),
             HOLD_VARIABLE: str(hold),
+            DISTRIBUTOR_VARIABLE: fetchers.distributor,
+            **fetchers.environment(),
             "NO_ALBUMENTATIONS_UPDATE": "1",
             "PYTHONUNBUFFERED": "1",
         }
@@ -189,7 +203,7 @@ class _Fetcher:
                 self._process.wait()
         if self._process.stdin is not None:
             self._process.stdin.close()
-        for folder in (self.shards, self._limits):
+        for folder in (self.shards, self._limits, limits_folder(self._name)):
             shutil.rmtree(folder, ignore_errors=True)
 
     def running(self) -> bool:

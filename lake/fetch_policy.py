@@ -29,6 +29,7 @@ class FetchPolicy:
     threads: int = Field(default=32, ge=1, le=1024)  # a process
     per_host: int = Field(default=16, ge=1, le=4096)  # simultaneous connections to a host, of all processes together
     per_host_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # requests a second to a host, in all
+    machines: int = Field(default=1, ge=1)  # that fetch side by side, each with its share of the limits of hosts
     timeout: float = Field(default=10.0, gt=0)  # one wait on a socket
     total_timeout: float = Field(default=60.0, gt=0)
     max_pause: float = Field(default=600.0, ge=0, allow_inf_nan=False)  # that a host may ask for

@@ -16,33 +16,20 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from captionlake.lake.fetch_cluster import Fetchers, connected, shared
 from captionlake.lake.guard import LIMITS_VARIABLE, POLICY_VARIABLE, FetchPolicy, install
+from captionlake.lake.guarded_downloads import WATCH, GuardedDownloads, lighten, wait_while
 
+DISTRIBUTOR_VARIABLE = "CAPTIONLAKE_FETCH_DISTRIBUTOR"  # of img2dataset
 HOLD_VARIABLE = "CAPTIONLAKE_FETCH_HOLD"  # a file; while it exists, no further picture is asked for
 MAX_WAITING = 4  # whole shards on disk that nobody has taken yet, above which the download holds
-WATCH = 0.2  # seconds between two looks at parent, workers and disk
 GRACE = 20.0  # seconds from the end of img2dataset's workers to its own
 
 _log = logging.getLogger("captionlake.fetcher")
-
-
-class _LateModule(ModuleType):
-    """Stands for a package until something of it is used.
-
-    img2dataset imports these for features that are not used here, webdataset with torch behind it; without them each of
-    its processes starts in a fraction of the time and the memory.
-    """
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        return getattr(importlib.import_module(self.__name__), name)
 
 
 class _NoLogger:
@@ -58,18 +45,14 @@ class _NoLogger:
     def terminate(self) -> None: ...
 
 
-def _wait_while_held() -> None:
-    hold = os.environ[HOLD_VARIABLE]
-    while os.path.exists(hold):  # noqa: PTH110  (asked before every picture)
-        time.sleep(WATCH)
-
-
 def _prepare() -> None:
     """What every downloading process needs before it touches img2dataset."""
-    for name in ("webdataset", "wandb", "albumentations"):
-        sys.modules.setdefault(name, _LateModule(name))
+    lighten()
+    if os.environ[DISTRIBUTOR_VARIABLE] != "ray":
+        sys.modules.setdefault("ray", None)  # type: ignore[arg-type]  # which img2dataset would import where it is installed
     policy = FetchPolicy(**json.loads(os.environ[POLICY_VARIABLE]))
-    install(policy, _wait_while_held, limits=Path(os.environ[LIMITS_VARIABLE]), framed=True)
+    hold = Path(os.environ[HOLD_VARIABLE])
+    install(policy, partial(wait_while, hold), limits=Path(os.environ[LIMITS_VARIABLE]), framed=True)
 
 
 def _die(why: str) -> None:
@@ -112,7 +95,7 @@ def _reason_to_die(parent: int, shards: Path) -> str:
 
 
 def main(config: Path) -> None:
-    """Run img2dataset as CONFIG.json says: ``requests``, ``shards``, ``shard_size`` and the parent's process id."""
+    """Run img2dataset as CONFIG.json says: ``requests``, ``shards``, ``shard_size``, the parent's process id, and the cluster."""
     logging.basicConfig(
         level=logging.INFO, format="\n%(levelname)s: %(message)s"
     )  # a progress bar leaves its line open
@@ -122,8 +105,20 @@ def main(config: Path) -> None:
     policy = FetchPolicy(**json.loads(os.environ[POLICY_VARIABLE]))
     img2dataset: Any = importlib.import_module("img2dataset.main")  # the package's attribute "main" is a function
     img2dataset.LoggerProcess = _NoLogger
+    fetchers = Fetchers(told["distributor"], told["address"])
+    with connected(fetchers, policy.processes) as machines:
+        if fetchers.distributor != "multiprocessing":  # else the processes are of this file's own making, and guarded
+            hold = Path(os.environ[HOLD_VARIABLE])
+            guarded = partial(GuardedDownloads, shared(policy, machines), hold, told["limits"])
+            downloader = img2dataset.Downloader
+            img2dataset.Downloader = lambda *args, **options: guarded(downloader(*args, **options))
+        _download(img2dataset, told, policy)
+
+
+def _download(img2dataset: Any, told: dict[str, Any], policy: FetchPolicy) -> None:
     img2dataset.download(
         told["requests"],
+        distributor=told["distributor"],
         input_format="parquet",
         url_col="url",
         save_additional_columns=["row_id"],

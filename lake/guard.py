@@ -108,7 +108,7 @@ class GuardedOpener(urllib.request.OpenerDirector):
         super().__init__()
         self._policy, self._before, self._framed = policy, before, framed
         self._transport = Transport(policy)
-        self._limits = HostLimits(policy.per_host, limits)
+        self._limits = HostLimits(max(1, policy.per_host // policy.machines), limits)
         self._rules = SiteRules(policy, self._site_file)
 
     def open(self, fullurl: Any, data: Any = None, timeout: float | None = None) -> Answer:
@@ -182,6 +182,7 @@ class GuardedOpener(urllib.request.OpenerDirector):
         """Wait for the host's next turn, and for the end of its pause; what was waited is added to the picture's time."""
         if self._policy.per_host_rate is not None:
             interval = max(interval, 1 / self._policy.per_host_rate)
+        interval *= self._policy.machines
         if interval > self._policy.max_pause:
             raise FetchError(FailureReason.RATE_LIMITED, f"robots.txt: {interval:g} s between two requests to {host}")
         began = time.monotonic()

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake.archive_parts import archive_parts
+from captionlake.lake.fetch_cluster import Fetchers
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.ingest_counts import IngestCounts
 from captionlake.lake.ingest_exported import export_of, ingest_exported
@@ -22,8 +23,11 @@ from captionlake.lake.store import Store
 log = logging.getLogger(__name__)
 
 
-def ingest(lake: Lake, config: IngestConfig) -> IngestCounts:
-    """Bring the rows of a source's files into the lake. Can be killed and run again: it does only what is missing."""
+def ingest(lake: Lake, config: IngestConfig, *, fetchers: Fetchers | None = None) -> IngestCounts:
+    """Bring the rows of a source's files into the lake. Can be killed and run again: it does only what is missing.
+
+    ``fetchers``: the machines that download what is listed by URL.
+    """
     started = time.monotonic()
     source, counts = named(config)
     lake.sweep()
@@ -36,7 +40,7 @@ def ingest(lake: Lake, config: IngestConfig) -> IngestCounts:
         store = Store(lake, counts.source, counts.collection, nsfw=config.nsfw)
         try:
             for part in archive_parts(lake, config, counts):
-                counts.add_part(ingest_part(lake, part, source, store, described))
+                counts.add_part(ingest_part(lake, part, source, store, described, fetchers))
         finally:
             store.close()
         lake.merge_small_files()

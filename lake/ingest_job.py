@@ -18,6 +18,7 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake.archives import ArchiveReader, MemberError
 from captionlake.lake.caption_rows import caption_rows
 from captionlake.lake.catalog import literal_glob
+from captionlake.lake.fetch_cluster import Fetchers
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.ingest_counts import IngestCounts
 from captionlake.lake.lake import Lake
@@ -103,7 +104,7 @@ class Job:
         """How many the plan has to read or fetch."""
         return self._count("read", "fetch")
 
-    def run(self, store: Store) -> None:
+    def run(self, store: Store, fetchers: Fetchers | None = None) -> None:
         """Bad rows, then those that need no fetch, archives, downloads, and at last the rows that shared a URL with a download."""
         self._storage = store
         todo = self._count(*_WORK)
@@ -112,7 +113,7 @@ class Job:
             self._store(map(_clash, self._rows("clash")), advance)
             self._copy("copy", advance)
             self._read(advance)
-            self._fetch(advance)
+            self._fetch(advance, fetchers)
             self._copy("copy_later", advance)
         self._new_captions()
 
@@ -192,7 +193,7 @@ class Job:
         with ArchiveReader(max_bytes=self.config.fetch.max_bytes) as reader:
             self._store(map(outcome, self._rows("read")), advance)
 
-    def _fetch(self, advance: Callable[[int], None]) -> None:
+    def _fetch(self, advance: Callable[[int], None], fetchers: Fetchers | None) -> None:
         if not self._count("fetch"):
             return
         from captionlake.lake.download import download
@@ -207,7 +208,8 @@ class Job:
         policy = replace(self.config.fetch, allow_private_hosts=self.config.allow_private_hosts)
         started, before = time.monotonic(), self.counts.images
         # Each shard is stored as it comes: to read one ahead would keep what has come waiting for a slow host.
-        for fetched in download(requests, work, policy, shard_size=min(PICTURES_PER_SHARD, _PICTURES_PER_DOWNLOAD)):
+        shard_size = min(PICTURES_PER_SHARD, _PICTURES_PER_DOWNLOAD)
+        for fetched in download(requests, work, policy, shard_size=shard_size, fetchers=fetchers):
             self._store(self._outcomes(fetched), advance)
         self.counts.fetched = self.counts.images - before
         self.counts.fetch_seconds = round(time.monotonic() - started, 3)

@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 
+from captionlake.lake.fetch_cluster import Fetchers
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.ingest_counts import IngestCounts
 from captionlake.lake.ingest_job import Job
@@ -17,7 +18,12 @@ from captionlake.lake.store import Store
 
 
 def ingest_part(
-    lake: Lake, config: IngestConfig, source: Source, store: Store, described: dict[str, Any]
+    lake: Lake,
+    config: IngestConfig,
+    source: Source,
+    store: Store,
+    described: dict[str, Any],
+    fetchers: Fetchers | None = None,
 ) -> IngestCounts:
     """Bring in what ``source`` lists, under the names of ``store``; ``described`` is its row of ``sources``."""
     started = time.monotonic()
@@ -29,7 +35,7 @@ def ingest_part(
         store.expect(job.pictures())
         register(lake, described)
         note_run(lake, "list", target=counts.source, detail=listed_of(config), counts=job.expected())
-        job.run(store)
+        job.run(store, fetchers)
     counts.seconds = round(time.monotonic() - started, 3)
     note_run(lake, "ingest", target=counts.source, detail=listed_of(config), counts=asdict(counts))
     return counts

@@ -187,7 +187,7 @@ class Lake:
 
     def pictures(self, image_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """(image_id, bytes) of the pictures named, in the order in which they lie on disk, each checked against its SHA-256."""
-        places = list(self._located(image_ids))
+        places = list(self.located(image_ids))
         for (image_id, _), data in zip(places, self._reader.read_several(places), strict=True):
             if isinstance(data, CaptionlakeError):
                 raise data
@@ -197,7 +197,8 @@ class Lake:
         """As ``picture``, where the place is known already."""
         return self._reader.read(image_id, locator)
 
-    def _located(self, image_ids: Sequence[str]) -> Iterator[tuple[str, Locator]]:
+    def located(self, image_ids: Sequence[str]) -> Iterator[tuple[str, Locator]]:
+        """Where the pictures named lie, in the order in which they lie on disk; one that lies in two places comes twice."""
         wanted = pa.table({"image_id": pa.array(list(image_ids), pa.string())})
         with self.registered(_wanted=wanted):
             located = self.rows(

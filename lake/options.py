@@ -43,6 +43,26 @@ def json_option(function: F) -> F:
     )(function)
 
 
+def engine_options(*names: str) -> Callable[[F], F]:
+    """``--engine`` and ``--ray-address``, given to the command as ``engine: str`` and ``ray_address: str | None``."""
+
+    def add(function: F) -> F:
+        function = click.option(
+            "--ray-address",
+            metavar="HOST:PORT",
+            help="Of the Ray cluster (default: RAY_ADDRESS, else this machine alone).",
+        )(function)
+        return click.option(
+            "--engine",
+            type=click.Choice(["local", "ray", *names]),
+            default="local",
+            show_default=True,
+            help="Where the work is done: in this process, or on a cluster.",
+        )(function)
+
+    return add
+
+
 def emit(as_json: bool, data: dict[str, Any], text: str) -> None:
     """Print a command's result: ``data`` as JSON, or ``text`` for people."""
     click.echo(json.dumps(data, ensure_ascii=False, default=str) if as_json else text)

@@ -6,6 +6,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from captionlake.lake import Lake
+from captionlake.lake.engines import LOCAL, Engine
 from captionlake.models.captions.pending import Asking
 
 _FIRST = 20
@@ -73,5 +74,8 @@ class Captioner(Asking, Protocol):
     def expect(self, lake: Lake, rows: pa.Table) -> Expected:
         """Makes nothing."""
 
-    def caption(self, lake: Lake, rows: pa.Table, *, redo: bool = False) -> Done:
-        """``redo``: new captions beside those that are there. Raises where the run ends before its time; what came is kept."""
+    def caption(self, lake: Lake, rows: pa.Table, *, redo: bool = False, engine: Engine = LOCAL) -> Done:
+        """``redo``: new captions beside those that are there. ``engine``: where a checkpoint writes; an endpoint is asked from here.
+
+        Raises where the run ends before its time; what came is kept.
+        """

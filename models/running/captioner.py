@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
+from captionlake.lake.engines import LOCAL, Engine
 from captionlake.models.captions.key import canonical
 from captionlake.models.captions.pending import Pending, Row
 from captionlake.models.prompts import Prompt, PromptSet
@@ -73,7 +74,15 @@ class CheckpointCaptioner:
             device=self.placement.device,
         )
 
-    def caption(self, lake: Lake, rows: pa.Table, *, redo: bool = False, limit: int | None = None) -> CaptionerRun:
+    def caption(
+        self,
+        lake: Lake,
+        rows: pa.Table,
+        *,
+        redo: bool = False,
+        limit: int | None = None,
+        engine: Engine = LOCAL,
+    ) -> CaptionerRun:
         """See ``captioning.caption``."""
         from captionlake.models.running.captioning import caption
 
@@ -81,4 +90,4 @@ class CheckpointCaptioner:
             raise CaptionlakeError(
                 f"{self.captions_by} would write the same captions again: change what decides them (sampling, seed, max_tokens, question)"
             )
-        return caption(lake, rows, self, limit=limit)
+        return caption(lake, rows, self, limit=limit, engine=engine)

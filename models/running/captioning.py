@@ -14,12 +14,14 @@ import pyarrow as pa
 
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake
+from captionlake.lake.engines import LOCAL, Engine
 from captionlake.lake.progress import progress
 from captionlake.lake.runs import note_run
 from captionlake.models.captions.key import Wanted
 from captionlake.models.captions.pending import Pending
 from captionlake.models.captions.table import Line, commit_lines
 from captionlake.models.running.captioner_run import CaptionerRun
+from captionlake.models.running.cluster_workers import ClusterWorkers
 from captionlake.models.running.engine import Written
 from captionlake.models.running.engines import devices, engine_name
 from captionlake.models.running.workers import Here, Processes, Workers
@@ -35,7 +37,14 @@ COMMIT_ROWS = 500
 COMMIT_SECONDS = 30.0
 
 
-def caption(lake: Lake, rows: pa.Table, captioner: "CheckpointCaptioner", *, limit: int | None = None) -> CaptionerRun:
+def caption(
+    lake: Lake,
+    rows: pa.Table,
+    captioner: "CheckpointCaptioner",
+    *,
+    limit: int | None = None,
+    engine: Engine = LOCAL,
+) -> CaptionerRun:
     """Caption each picture of ``rows`` (as ``rows_to_caption`` gives them) that has no caption of this key yet, at most ``limit``.
 
     Captions are committed every 500, or 30 seconds: a kill loses what was written since. However a run ends, what it wrote is
@@ -57,7 +66,7 @@ def caption(lake: Lake, rows: pa.Table, captioner: "CheckpointCaptioner", *, lim
         todo = expected.pending if limit is None else min(limit, expected.pending)
         log.info("%s", expected.said)
         if todo:
-            workers: Workers = Here(captioner, where[0]) if len(where) == 1 else Processes(captioner, where)
+            workers = _workers(captioner, where, engine)
             try:
                 _write(lake, rows, captioner, workers, run, todo)
             except BaseException:
@@ -72,6 +81,12 @@ def caption(lake: Lake, rows: pa.Table, captioner: "CheckpointCaptioner", *, lim
         else:
             run.seconds = round(time.monotonic() - started, 3)
     return run
+
+
+def _workers(captioner: "CheckpointCaptioner", where: list[str], engine: Engine) -> Workers:
+    if engine is not LOCAL:
+        return ClusterWorkers(captioner, engine)
+    return Here(captioner, where[0]) if len(where) == 1 else Processes(captioner, where)
 
 
 def _write(

@@ -6,6 +6,7 @@ from typing import Self
 import pyarrow as pa
 
 from captionlake.lake import Lake
+from captionlake.lake.engines import LOCAL, Engine
 from captionlake.models.prompts import PromptSet
 from captionlake.models.teacher.caption_run import CaptionRun
 from captionlake.models.teacher.captioning import caption, estimate
@@ -25,6 +26,6 @@ class Teacher(Asked):
         """What is missing, and its price; needs no key."""
         return estimate(lake, rows, self.config, self.prompts)
 
-    def caption(self, lake: Lake, rows: pa.Table, *, redo: bool = False) -> CaptionRun:
-        """See ``captioning.caption``."""
+    def caption(self, lake: Lake, rows: pa.Table, *, redo: bool = False, engine: Engine = LOCAL) -> CaptionRun:
+        """See ``captioning.caption``. The endpoint is asked from this process, whichever the ``engine``."""
         return caption(lake, rows, self.config, self.prompts, redo=redo)

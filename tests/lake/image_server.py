@@ -47,6 +47,8 @@ class ImageServer:
         self._lock = threading.Lock()
         self._files: dict[str, tuple[bytes, str, dict[str, str]]] = {}
         self._stopping = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._server.owner = self
 
@@ -146,6 +148,11 @@ class _Behaviour(BaseHTTPRequestHandler):
         """``/slow/0.2``: a picture, after that many seconds."""
         self.nap(float(seconds))
         self.answer(200, jpeg(0))
+
+    def gated(self, _: str) -> None:
+        """``/gated?7``: picture number 7, once the server's ``gate`` is open."""
+        self.owner.gate.wait(60)
+        self.answer(200, jpeg(int(urlsplit(self.path).query)))
 
     def page(self, _: str) -> None:
         self.answer(200, b"<!DOCTYPE html><html><body>no picture</body></html>", "text/html")
