@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import vacuum
 from captionlake.lake.freed import Freed
+from captionlake.lake.holder import Holder, holder_of
 
 CATALOG = "catalog.sqlite"
 _BUSY_MS = 20_000  # a reader or writer of the file waits this long before it fails
@@ -56,6 +57,10 @@ class SqlitePlace:
             yield lambda: None
         finally:
             lock.release()
+
+    def holder(self) -> Holder | None:
+        """As the system's own list of locks has it."""
+        return holder_of(self.lake / "lake.lock")
 
     def pack(self) -> bool:
         """VACUUM, and the log emptied, by a process of its own."""
