@@ -46,7 +46,7 @@ def _process(pid: int) -> Holder:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
     except OSError:
         said, state = [], "?"
-    words = shlex.join(word.decode(errors="replace") for word in said)[:200]
+    words = shlex.join(word.decode(errors="replace") for word in said)[:400]
     stopped = state in ("T", "t")
     return Holder(
         who=f"process {pid}{f' ({words})' if words else ''}{', stopped,' if stopped else ''}",

@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-
 from captionlake.lake.doctor.finding import Finding, command, note, ok, problem, size
 from captionlake.lake.freed import Freed
 from captionlake.lake.lake import Lake
@@ -67,8 +65,8 @@ def _replies(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _missing(lake: Lake, ids: list[str]) -> list[str]:
-    with lake.registered(_spooled=pa.table({"caption_id": pa.array(ids, pa.string())})):
-        return [one for (one,) in lake.rows("SELECT caption_id FROM _spooled ANTI JOIN captions USING (caption_id)")]
+    query = "SELECT caption_id FROM (SELECT unnest(?::VARCHAR[]) AS caption_id) ANTI JOIN captions USING (caption_id)"
+    return [one for (one,) in lake.rows(query, [ids])] if ids else []
 
 
 def _is_held(path: Path) -> bool:
