@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo scenes test lint types imports unit postgresql java wheel benchmarks clean
+.PHONY: demo scenes test lint types imports unit postgresql java wheel soak benchmarks clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python recipes/demo/run.py
@@ -42,6 +42,11 @@ java:
 # The wheel, installed apart from the checkout, must hold all that it needs.
 wheel: $(VENV)/test.stamp
 	$(BIN)/python tests/wheel_smoke.py
+
+# An hour of mixed work by several processes, killed and hindered, with all invariants checked from outside: docs/soak.md.
+SOAK ?= build/soak-$(shell date +%Y%m%d-%H%M%S)
+soak: $(VENV)/test.stamp
+	$(BIN)/python tests/soak/run.py --minutes 60 --seed $${SEED:-1} --lake $(SOAK)
 
 benchmarks: $(VENV)/test.stamp
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[benchmarks]'

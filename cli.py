@@ -15,6 +15,7 @@ from captionlake.cards import commands as cards
 from captionlake.cards.publishing import commands as publishing
 from captionlake.convert_command import convert
 from captionlake.curation import commands as curation
+from captionlake.doctor_command import doctor
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import commands as lake
 from captionlake.lake.postgres_place import is_lost
@@ -46,6 +47,7 @@ for command in [
     *caption_command.commands,
     *eval_command.commands,
     takedown,
+    doctor,
     mix,
     convert,
     train,

@@ -1,9 +1,10 @@
 """A folder of this machine as a storage."""
 
 import os
+import stat
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from captionlake.errors import CaptionlakeError
@@ -67,8 +68,10 @@ class LocalStorage(Storage):
 
     def entries(self) -> Iterator[Entry]:
         for path in sorted(self.folder.rglob("*")):
-            if path.is_file():
+            with suppress(FileNotFoundError):  # removed since it was listed
                 found = path.stat()
+                if not stat.S_ISREG(found.st_mode):
+                    continue
                 yield Entry(str(path.relative_to(self.folder)), found.st_size, found.st_mtime)
 
     def names(self) -> list[str]:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+from captionlake.lake.holder import Holder
 from captionlake.lake.postgres_place import PLACE_FILE, PostgresPlace
 from captionlake.lake.sqlite_place import BACKUPS, CATALOG, SqlitePlace
 
@@ -27,6 +28,9 @@ class Place(Protocol):
 
     def lock(self, wait: float) -> AbstractContextManager[Callable[[], None]]:
         """The write lock; what it yields raises once the lock is lost. Raises when another process holds it for ``wait`` seconds."""
+
+    def holder(self) -> Holder | None:
+        """Who holds the write lock at this moment; None where nobody does."""
 
     def pack(self) -> bool:
         """Leave nothing deleted in free pages; under the write lock. False while a reader that began before keeps it from it."""

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
 from captionlake.errors import CaptionlakeError, require
+from captionlake.lake.holder import STUCK_SECONDS, Holder
 
 if TYPE_CHECKING:
     import psycopg
@@ -40,6 +41,11 @@ _LOST = (
     "Current transaction is aborted",  # all that DuckLake says where its own first query met a lost server
 )
 _USER = re.compile(r",?( for)? user \"[^\"]*\"")
+_HOLDER = (
+    "SELECT l.pid, coalesce(host(a.client_addr), 'the same machine'), extract(epoch FROM now() - a.backend_start)::float FROM pg_locks l "
+    "JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.granted AND a.datname = current_database() "
+    "AND l.classid::bigint = %s AND l.objid::bigint = %s AND l.objsubid = 1"
+)
 _OLD_READERS = (  # each transaction holds the lock of its own virtual id
     "SELECT l.pid, l.virtualxid FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
     "WHERE l.locktype = 'virtualxid' AND a.datname = current_database() AND l.pid <> pg_backend_pid()"
@@ -148,7 +154,7 @@ class PostgresPlace:
         It waits in the order in which it was asked for.
         """
         psycopg = _psycopg()
-        key = int.from_bytes(hashlib.sha256(self.schema.encode()).digest()[:8], "big", signed=True)
+        key = self._lock_key()
         with self.connect() as connection:
             connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{max(1, int(wait * 1000))}ms"])
             try:
@@ -158,6 +164,24 @@ class PostgresPlace:
                     f"another process has been writing to {self.lake} for over {wait:.0f} s: wait for it, or end it, and run this again"
                 ) from error
             yield lambda: self._still_held(connection)
+
+    def _lock_key(self) -> int:
+        return int.from_bytes(hashlib.sha256(self.schema.encode()).digest()[:8], "big", signed=True)
+
+    def holder(self) -> Holder | None:
+        """By the server's list of locks. A connection that has held the lock for longer than a writer waits is stuck."""
+        key = self._lock_key() & (2**64 - 1)
+        with self.connect() as connection:
+            row = connection.execute(_HOLDER, [key >> 32, key & (2**32 - 1)]).fetchone()
+        if row is None:
+            return None
+        pid, where, seconds = row
+        mend = f"psql -d {self.where.get('dbname', 'DATABASE')} -c 'SELECT pg_terminate_backend({pid:d})'"
+        return Holder(
+            who=f"the server's process {pid:d}, for a client at {where}, since {seconds:,.0f} s",
+            stuck=seconds > STUCK_SECONDS,
+            mend=mend,
+        )
 
     def _still_held(self, connection: "psycopg.Connection[Any]") -> None:
         try:

@@ -132,7 +132,7 @@ class ShardWriter:
 def place_shard(staged: Path, images: Storage) -> str:
     """Put a finished shard in. Returns its name: the next free number, only under the write lock; in a bucket a name of its own."""
     if images.numbered:
-        named = [name for name in images.names() if _is_shard(name)]
+        named = [name for name in images.names() if is_shard(name)]
         taken = [int(name.removeprefix("shard-").removesuffix(".parquet")) for name in named]
         name = f"shard-{max(taken, default=0) + 1:06d}.parquet"
     else:
@@ -141,7 +141,8 @@ def place_shard(staged: Path, images: Storage) -> str:
     return name
 
 
-def _is_shard(name: str) -> bool:
+def is_shard(name: str) -> bool:
+    """Whether a file of ``images`` is a shard, by its name."""
     return name.startswith("shard-") and name.endswith(".parquet")
 
 
@@ -149,7 +150,7 @@ def old_shards(images: Storage) -> set[str]:
     """Names of the shards that are older than a day: an ingest that wrote a younger one may not have committed its rows yet."""
     before = time.time() - _STALE_SECONDS
     return {
-        one.name for one in images.entries() if _is_shard(one.name) and one.name != NO_SHARD and one.modified < before
+        one.name for one in images.entries() if is_shard(one.name) and one.name != NO_SHARD and one.modified < before
     }
 
 

@@ -14,6 +14,7 @@ from captionlake.errors import CaptionlakeError
 from captionlake.lake import sqlite_copy, vacuum
 from captionlake.lake.durable import sync_folder
 from captionlake.lake.freed import Freed
+from captionlake.lake.holder import Holder, holder_of
 
 CATALOG = "catalog.sqlite"
 BACKUPS = "backups"
@@ -59,6 +60,10 @@ class SqlitePlace:
             yield lambda: None
         finally:
             lock.release()
+
+    def holder(self) -> Holder | None:
+        """As the system's own list of locks has it."""
+        return holder_of(self.lake / "lake.lock")
 
     def pack(self) -> bool:
         """VACUUM, and the log emptied, by a process of its own."""

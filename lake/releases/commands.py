@@ -110,10 +110,11 @@ def diff(first: str, second: str | None, page: Path | None, lake: Path, as_json:
 def verify(label: str, lake: Path, as_json: bool) -> None:
     """Recompute every hash of a release, of pictures, rows and the whole. Exit 1 where one differs."""
     from captionlake.lake import Lake
-    from captionlake.lake.releases.verification import verify_release
+    from captionlake.lake.releases.verification import note_verification, verify_release
 
     with Lake.open(lake) as opened:
         found = verify_release(opened, label)
+        note_verification(opened, found)
     if found.n_problems:
         if as_json:
             emit(True, asdict(found), "")

@@ -1,5 +1,6 @@
 """A release checked: every hash recomputed, of pictures, rows and the whole."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -7,15 +8,20 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from captionlake.errors import CaptionlakeError
 from captionlake.lake.lake import Lake
 from captionlake.lake.parallel_reader import ParallelReader
 from captionlake.lake.progress import progress
 from captionlake.lake.releases.content import CHUNK, ContentHash, fetched, row_hash, with_texts
 from captionlake.lake.releases.redacted import redacted_rows
 from captionlake.lake.releases.release import Release, find_release
+from captionlake.lake.runs import note_run
 from captionlake.lake.shards import Locator
 from captionlake.lake.storage import Storage
 
+log = logging.getLogger(__name__)
+
+VERIFY = "verify"  # the step of a row of ``runs``; its target is a release, or none for all pictures of the lake
 _SHOWN = 100
 
 
@@ -61,6 +67,15 @@ def verify_release(lake: Lake, label: str, *, pictures: bool = True) -> Verifica
                     found.add(problem)
                 advance(n)
     return Verification(label, content.rows, n_pictures, len(gone), release.content_sha256, found.count, found.first)
+
+
+def note_verification(lake: Lake, found: Verification) -> None:
+    """Leave a row of ``runs``, by which ``doctor`` knows when a release was verified. Who may only read may verify too."""
+    counts = {name: getattr(found, name) for name in ("n_items", "n_pictures", "n_redacted", "n_problems")}
+    try:
+        note_run(lake, VERIFY, target=found.label, detail={"content_sha256": found.content_sha256}, counts=counts)
+    except CaptionlakeError as error:
+        log.warning("that %s was verified could not be noted: %s", found.label, error)
 
 
 _DIFFERS = {"images": "its captions or keys", "sft": "its turns or its picture"}

@@ -21,6 +21,8 @@ from captionlake.cli import captionlake
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake, maintenance, postgres_place
 from captionlake.lake.catalog import connect
+from captionlake.lake.doctor.examination import examine_lake
+from captionlake.lake.doctor.finding import Finding, Level
 from captionlake.lake.ingest import ingest
 from captionlake.lake.ingest_config import IngestConfig
 from captionlake.lake.locking import write_lock
@@ -414,3 +416,19 @@ def test_a_url_with_a_password_is_refused_and_not_shown(password: str, host: str
             PostgresPlace.new(Path("lake"), url)
         assert "Zq7" not in str(told.value)
         assert told.value.__cause__ is None
+
+
+@needs_server
+def test_the_doctor_looks_at_it(shared: Lake) -> None:
+    """The same checks as of a catalog in SQLite, the holder of the lock by the server's word; the password is in none of it."""
+
+    def found() -> list[Finding]:
+        every = list(examine_lake(shared.path))
+        assert len(every) >= 12 and PASSWORD not in str(every) and USER not in str(every)
+        return [one for one in every if one.level != Level.OK]
+
+    assert found() == []
+    with write_lock(shared.path):
+        (one,) = found()
+        assert (one.level, one.check) == ("note", "write lock") and "server's process" in one.what
+    assert found() == []
