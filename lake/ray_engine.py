@@ -63,7 +63,7 @@ class RayEngine:
         for name in self._set:
             os.environ.pop(name, None)
 
-    def threads(self, *, gpu: bool) -> int | None:
+    def threads(self, *, gpu: bool) -> int:
         """One, or beside a GPU its share of the cluster's cores."""
         cores, gpus = self._has("CPU"), self._has("GPU")
         return max(1, int(cores // gpus)) if gpu and gpus else 1

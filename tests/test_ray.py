@@ -224,8 +224,10 @@ def fetched(lake: Lake, urls: list[str], fetchers: Fetchers) -> tuple[list[tuple
 
 def kill_a_fetching_node(nodes: Nodes, server: ImageServer) -> None:
     """A node that waits for a picture, which no one gets until it is dead."""
+    end = time.monotonic() + 120
     try:
         while not (node_id := fetching_node(nodes, server.port)):
+            assert time.monotonic() < end
             time.sleep(0.1)
         nodes.kill(node_id)
     finally:

@@ -266,7 +266,7 @@ class _Behaviour(BaseHTTPRequestHandler):
 
 _PATHS = {
     *("image", "slow", "page", "empty", "status", "limited", "busy", "patience", "hang-up", "silent", "drip", "huge"),
-    *("drip-headers", "endless", "endless-chunks", "short", "to", "loop", "hops", "robots"),
+    *("drip-headers", "endless", "endless-chunks", "short", "to", "loop", "hops", "robots", "gated"),
     *("garbage", "many-headers", "long-header"),
 }
 
