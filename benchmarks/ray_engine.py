@@ -77,7 +77,11 @@ def nodes(count: int) -> Any:
     """A head without cores, and so many nodes with one each, on loopback."""
     from ray.cluster_utils import Cluster
 
-    told = {"object_store_memory": 80 * 2**20, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
+    told: dict[str, Any] = {
+        "object_store_memory": 80 * 2**20,
+        "include_dashboard": False,
+        "node_ip_address": "127.0.0.1",
+    }
     cluster = Cluster(initialize_head=True, head_node_args={**told, "num_cpus": 0})
     for _ in range(count):
         cluster.add_node(**told, num_cpus=1)

@@ -108,4 +108,5 @@ def by_value() -> None:
     """Nodes cannot import this file, so that what they need of it travels with the task."""
     import ray
 
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    pickling: Any = ray.cloudpickle
+    pickling.register_pickle_by_value(sys.modules[__name__])

@@ -23,7 +23,7 @@ from captionlake.curation.join import JoinConfig
 from captionlake.curation.similarity import find_pairs
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import Lake, ingest_job
-from captionlake.lake.engines import LOCAL, engine_of
+from captionlake.lake.engines import LOCAL, Engine, engine_of
 from captionlake.lake.fetch_cluster import Fetchers
 from captionlake.lake.guard import FetchPolicy
 from captionlake.lake.ingest import ingest
@@ -140,7 +140,8 @@ def test_captions_and_failures_are_those_made_here_though_a_node_is_killed(
     save_random_llava(tmp_path / "mine")
     config = GenerationConfig(device="cpu", precision="fp32", max_tokens=6, batch_size=4)
     runs = []
-    for lake, where in zip(copies, (LOCAL, killing), strict=True):
+    engines: tuple[Engine, Engine] = (LOCAL, killing)
+    for lake, where in zip(copies, engines, strict=True):
         captioner = CheckpointCaptioner.find(tmp_path / "mine", config)
         rows = rows_to_caption(lake, lake.arrow("SELECT source, source_key FROM images ORDER BY source_key LIMIT 30"))
         damage(lake, rows.column("image_id")[-1].as_py())
