@@ -95,7 +95,7 @@ def extensions(*, postgres: bool) -> Iterator[Finding]:
 
     names = ["ducklake", "sqlite_scanner", *(["postgres_scanner"] if postgres else [])]
     off = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-    with duckdb.connect(config=off) as connection:
+    with duckdb.connect(config={**off}) as connection:
         for name in names:
             package = f"duckdb-extension-{name.replace('_', '-')}"
             try:

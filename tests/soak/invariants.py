@@ -180,7 +180,7 @@ class Checker:
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         off = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-        connection = duckdb.connect(config=off)
+        connection = duckdb.connect(config={**off})
         connection.execute("SET TimeZone = 'UTC'")
         for name in ("ducklake", "sqlite_scanner"):
             folder = Path(importlib.import_module(f"duckdb_extension_{name}").__path__[0])
