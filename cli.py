@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import warnings
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -19,6 +20,7 @@ from captionlake.doctor_command import doctor
 from captionlake.errors import CaptionlakeError
 from captionlake.lake import commands as lake
 from captionlake.lake.postgres_place import is_lost
+from captionlake.log_file import log_to, note_error
 from captionlake.mix_command import mix
 from captionlake.models import commands as models
 from captionlake.takedown_command import takedown
@@ -28,10 +30,21 @@ from captionlake.train_command import train
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="captionlake", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error, and log in detail.")
-def captionlake(debug: bool) -> None:
+@click.option(
+    "--log-json",
+    envvar="CAPTIONLAKE_LOG",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Append what is logged to FILE, as lines of JSON without secrets (or set CAPTIONLAKE_LOG).",
+)
+def captionlake(debug: bool, log_json: Path | None) -> None:
     """Make captioned-image data sets: ingest, embed, de-duplicate, choose by quota, caption, release, describe."""
     level = logging.DEBUG if debug else logging.WARNING
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(level)  # what a file of the log takes beyond that is not for the terminal
+    if log_json is not None:
+        log_to(log_json, logging.DEBUG if debug else logging.INFO)
     warnings.filterwarnings(
         "ignore", module="PIL"
     )  # of broken EXIF and the like: what matters becomes a recorded reason
@@ -75,6 +88,7 @@ def main() -> None:
         if str(error) == "Query interrupted":  # Ctrl-C while DuckDB is at work
             _interrupted()
         lines = _lines(error)
+        note_error("; ".join(lines or [repr(error)]), error if lines is None else None)
         if lines is None:
             raise
         for line in lines:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
@@ -88,16 +89,30 @@ def run(
             if not Lake.exists(recipe.lake):  # else another process has just made it
                 raise
     report = RunReport(recipe.lake)
+    fields = {"run_id": uuid.uuid4().hex, "recipe": str(recipe.path), "lake": str(recipe.lake)}
+    log.info("run of %s begins", recipe.path, extra={"fields": fields})
     with Lake.open(recipe.lake) as lake:
         started = time.monotonic()
         for step, said, counts in Run(lake, recipe, report, foretell, engine).steps():
             done = StepReport(step, said, counts, round(time.monotonic() - started, 2))
             report.steps.append(done)
+            log.info("%s: %s", step.value, said, extra={"fields": fields | _logged(done)})
             tell(done)
             if step == until and not _goes_on(step, recipe, report):
                 break
             started = time.monotonic()
+    seconds = round(sum(done.seconds for done in report.steps), 2)
+    log.info(
+        "run of %s is done", recipe.path, extra={"fields": fields | {"seconds": seconds, "release": report.release}}
+    )
     return report
+
+
+def _logged(done: StepReport) -> dict[str, Any]:
+    """``rows``: how many the step was about, where it says so."""
+    names = ("listed", "embedded", "pairs", "items", "captions", "n_items")
+    rows = next((done.counts[name] for name in names if isinstance(done.counts.get(name), int)), None)
+    return {"step": done.step.value, "rows": rows, "seconds": done.seconds, "counts": done.counts}
 
 
 def _check_until(recipe: Recipe, until: Step | None) -> None:

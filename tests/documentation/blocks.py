@@ -1,7 +1,7 @@
 """The code blocks of the documentation's pages, with the marker that stands before one that is not run as it is.
 
-A marker is a comment on the line before the fence: ``<!-- not run: WHY -->``; ``<!-- not run where "TEXT": WHY -->`` (or several: ``where "TEXT" where "TEXT"``) for
-those commands of the block alone that have the text; ``<!-- run by PATH -->`` where another test runs it.
+A marker is a comment on the line before the fence: ``<!-- not run: WHY -->``; ``<!-- not run where "TEXT": WHY -->`` (or several:
+``where "TEXT" where "TEXT"``) for the commands of the block that have the text; ``<!-- run by PATH -->`` where another test runs it.
 """
 
 import re

@@ -16,6 +16,8 @@ from captionlake.cli import captionlake
 from captionlake.lake import Lake
 
 N_COCO, N_WEB = 24, 12
+_COCO_URL = "http://images.cocodataset.org/train2017"
+_OF_COCO = '[select]\nwhere = "width >= 100"\n[[select.quota]]\ncollection = "coco"\ncount = "all"'
 _RECIPE = """lake = "lake"
 {more}
 [caption]
@@ -68,7 +70,7 @@ def make(folder: Path, tiles: Callable[[int], list[bytes]]) -> None:
                 name="sharegpt4v",
                 version=version,
                 captioner="gpt4-vision",
-                more='[select]\nwhere = "width >= 100"\n[[select.quota]]\ncollection = "coco"\ncount = "all"',
+                more=_OF_COCO,
             )
         )
         run("release", "create", path)
@@ -96,7 +98,7 @@ def _coco(folder: Path, numbers: list[int], names: list[str], pictures: list[byt
         {
             "id": number,
             "file_name": name,
-            "coco_url": f"http://images.cocodataset.org/train2017/{name}",
+            "coco_url": f"{_COCO_URL}/{name}",
             "width": 240,
             "height": 240,
             "license": 4,
