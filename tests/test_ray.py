@@ -200,7 +200,7 @@ def test_what_ray_fetches_is_what_is_fetched_here_though_a_node_is_killed(
     stored = [fetched(new_lake(tmp_path / "here"), urls, Fetchers())]
     before = server.requests.copy()
     server.gate.clear()
-    killer = threading.Thread(target=kill_a_fetching_node, args=(cluster[0], server))
+    killer = threading.Thread(target=kill_a_fetching_node, args=(cluster[0], server, before["/gated"] + 6))
     killer.start()
     stored.append(fetched(new_lake(tmp_path / "there"), urls, engine.fetchers()))
     killer.join()
@@ -223,11 +223,11 @@ def fetched(lake: Lake, urls: list[str], fetchers: Fetchers) -> tuple[list[tuple
         return pictures, lake.rows("SELECT source_key, reason, detail, attempts FROM fetch_failures ORDER BY 1")
 
 
-def kill_a_fetching_node(nodes: Nodes, server: ImageServer) -> None:
-    """A node that waits for a picture, which no one gets until it is dead."""
+def kill_a_fetching_node(nodes: Nodes, server: ImageServer, asked_for: int) -> None:
+    """A node that waits for a picture, which no one gets until it is dead: once ``asked_for`` were asked for, all nodes wait."""
     end = time.monotonic() + 120
     try:
-        while not (node_id := fetching_node(nodes, server.port)):
+        while server.requests["/gated"] < asked_for or not (node_id := fetching_node(nodes, server.port)):
             assert time.monotonic() < end
             time.sleep(0.1)
         nodes.kill(node_id)
@@ -311,9 +311,11 @@ def n_embedded(folder: Path) -> int:
 
 def test_a_cluster_that_is_not_there_is_one_line(lake: Lake) -> None:
     arguments = [
-        "dedupe",
-        "--model-id",
+        "embed",
+        "--model",
         "m",
+        "--pretrained",
+        "p",
         "--lake",
         str(lake.path),
         "--engine",
