@@ -103,8 +103,12 @@ def test_rows_that_vanish_and_rows_that_were_taken_down(soaked: Checker) -> None
         take_down(lake, find(lake, Request(keys=[("folder", "3.jpg")])).hashes, "asked")
     soaked.check(settled=True)
     with Lake.open(soaked.lake) as lake:
-        for table in ("release_captions", "release_items", "releases", "captions"):
-            lake.commit(lambda c, table=table: c.execute(f"DELETE FROM {table}"))
+        lake.commit(
+            lambda c: [
+                c.execute(f"DELETE FROM {table}")
+                for table in ("release_captions", "release_items", "releases", "captions")
+            ]
+        )
     with pytest.raises(Violation, match="no caption vanishes"):
         soaked.check()
 

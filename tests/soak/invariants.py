@@ -226,7 +226,7 @@ class Checker:
         rows = connection.execute(query).fetchall()
         self._must("shards are there", [row for row in rows if row[1] not in shards])
         places: dict[str, Any] = {}
-        wrong = []
+        wrong: list[Any] = []
         for image_id, shard, row, offset, n_bytes in rows:
             with (self.lake / "images" / shard).open("rb") as file:
                 file.seek(offset)

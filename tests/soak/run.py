@@ -78,10 +78,10 @@ class Soak:
         if kind == "takedown --resume":
             return Job(kind, ["takedown", "--resume", *at])
         if kind == "takedown":
-            rows = sorted(self.checker.ledger.images)
-            if not rows:
+            images = sorted(self.checker.ledger.images)
+            if not images:
                 return None
-            source, key, image_id = chance.choice(rows)
+            source, key, image_id = chance.choice(images)
             named = ["--image-id", image_id] if chance.random() < 0.5 else ["--source-key", f"{source}:{key}"]
             return Job(kind, ["takedown", *named, "--reason", "asked", "--yes", *at])
         if kind == "release create":

@@ -87,10 +87,10 @@ class World:
                 else f"/status/{self.chance.choice([404, 403])}?n={number}"
             )
             self._urls.append(self.pictures.url(path))
-        path = self.root / f"list-{len(self._urls)}.csv"
-        with path.open("w", newline="") as file:
+        written = self.root / f"list-{len(self._urls)}.csv"
+        with written.open("w", newline="") as file:
             csv.writer(file).writerows([["url"], *([url] for url in self._urls)])
-        return path, [("web", url) for url in self._urls]
+        return written, [("web", url) for url in self._urls]
 
     def recipe(self, *, new: bool) -> Path:
         """A recipe of the newest version, or of the next one."""
