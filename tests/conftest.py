@@ -36,8 +36,20 @@ def nobody_reads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture(scope="session")
 def empty_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake whose tables have held a row each: DuckLake asks its catalog once more for each column of a table that never held any,
+    0.1 s of CPU a query on ``images``."""
     folder = tmp_path_factory.mktemp("empty") / "lake"
-    Lake.init(folder).close()
+    with Lake.init(folder) as lake:
+        tables: dict[str, list[str]] = {}
+        columns = "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE database_name = 'lake'"
+        for table, column, kind in lake.rows(columns):
+            value = {"VARCHAR": "''", "JSON": "'{}'"}.get(kind, "[]" if kind.endswith("[]") else "0")
+            tables.setdefault(table, []).append(f'{"now()" if "TIME" in kind else value} AS "{column}"')
+        del tables["lake_info"]
+        lake.commit(
+            lambda c: [c.execute(f"INSERT INTO {name} BY NAME SELECT {', '.join(row)}") for name, row in tables.items()]
+        )
+        lake.commit(lambda c: [c.execute(f"DELETE FROM {name}") for name in tables])
     return folder
 
 

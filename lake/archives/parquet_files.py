@@ -115,7 +115,7 @@ def _number(text: str) -> int:
 
 def _within(cell: Any, number: int) -> Any:
     """The value of a list in a cell."""
-    values = _out_of_structs(cell.values) if cell.is_valid else ()
+    values: Any = _out_of_structs(cell.values) if cell.is_valid else ()
     if not 0 <= number < len(values):
         raise MemberError(FailureReason.MISSING_MEMBER, "no such picture in the row's list")
     return values[number]

@@ -1,7 +1,7 @@
-"""The recipes of ShareGPT4V's two compositions, run whole at 1:100 over files of the official forms.
+"""The recipes of ShareGPT4V's two compositions, run whole at 1:100 and 1:500 over files of the official forms.
 
-The recipes are the committed ones with each count divided by 100, a toy model (random weights, fitted to the toy pictures) in the place
-of CLIP, and leave to fetch from the loopback server. The pictures are small crops of photographs.
+The recipes are the committed ones with each count (the second has none) divided by 100, a toy model (random weights, fitted to the toy
+pictures) in the place of CLIP, and leave to fetch from the loopback server. The pictures are small crops of photographs.
 """
 
 import re
@@ -29,13 +29,14 @@ from ..official.pictures import again, crops
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 HOW_TO = RECIPES.parent / "docs" / "sharegpt4v.md"
 SCALE = 100
+PT_SCALE = 500
 WANTED = {"coco": 500, "lcs": 300, "sam": 200, "textcaps": 5, "wikiart": 5, "landmark": 5, "celebrity": 5}
 POOL = {"coco": 540, "lcs": 330, "sam": 230, "textcaps": 7, "wikiart": 8, "landmark": 8, "celebrity": 8}
 LOST = 3  # members that LLaVA's zip lacks
 DEAD = 2  # addresses of either list that answer 404
 
 
-def at_1_to_100(name: str, folder: Path, toy_model: Path | None) -> Path:
+def at_toy_scale(name: str, folder: Path, toy_model: Path | None) -> Path:
     """The committed recipe, written into ``folder``, with what a test must change."""
     text = (RECIPES / name).read_text()
     text = re.sub(r"^count = (\d+)$", lambda found: f"count = {int(found[1]) // SCALE}", text, flags=re.MULTILINE)
@@ -93,7 +94,7 @@ def test_sharegpt4v_at_1_to_100(tmp_path: Path, photographs: dict[str, Image.Ima
             celebrity=urls["celebrity"],
         )
         names = lay_out(tmp_path / "data", pools, tars=2, lost=LOST)
-        recipe = load_recipe(at_1_to_100("sharegpt4v.toml", tmp_path, toy))
+        recipe = load_recipe(at_toy_scale("sharegpt4v.toml", tmp_path, toy))
         report = run(recipe)
     assert report.release == "sharegpt4v@1.0.0"
     with Lake.open(recipe.lake) as lake:
@@ -180,13 +181,13 @@ def _exactly_the_released(folder: Path, names: dict[str, list[str]]) -> None:
         assert {key.rpartition("/")[2] for (key,) in unmatched} == {Path(name).name for (name,) in absent.values()}
 
 
-def test_sharegpt4v_pt_at_1_to_100(tmp_path: Path, photographs: dict[str, Image.Image]) -> None:
-    pools = {"coco": 118_287 // SCALE, "lcs": 558_128 // SCALE, "sam": 570_486 // SCALE}
+def test_sharegpt4v_pt_at_1_to_500(tmp_path: Path, photographs: dict[str, Image.Image]) -> None:
+    pools = {"coco": 118_287 // PT_SCALE, "lcs": 558_128 // PT_SCALE, "sam": 570_486 // PT_SCALE}
     cut = iter(crops(photographs, sum(pools.values()), side=16))
     pictures = {kind: [next(cut) for _ in range(count)] for kind, count in pools.items()}
     pictures["lcs"][:2] = [pictures["coco"][0], pictures["lcs"][2]]  # the same bytes elsewhere, and in the same pool
     lay_out(tmp_path / "data", Pools(coco=pictures["coco"], lcs=pictures["lcs"], sam=pictures["sam"]), tars=51)
-    recipe = load_recipe(at_1_to_100("sharegpt4v-pt.toml", tmp_path, None))
+    recipe = load_recipe(at_toy_scale("sharegpt4v-pt.toml", tmp_path, None))
     report = run(recipe)
     assert report.release == "sharegpt4v-pt@1.0.0"
     with Lake.open(recipe.lake) as lake:
