@@ -12,7 +12,8 @@ from .blocks import ROOT
 
 
 def test_it_builds_without_a_warning(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", ROOT / "mkdocs.yml", "-d", tmp_path / "site"]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(ROOT / "mkdocs.yml")]
+    command += ["-d", str(tmp_path / "site")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0 and "WARNING" not in done.stderr, done.stderr
     reference = (tmp_path / "site" / "reference" / "commands" / "index.html").read_text()

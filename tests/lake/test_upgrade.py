@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from captionlake.cli import captionlake
 from captionlake.errors import CaptionlakeError
-from captionlake.lake import Lake, catalog, sqlite_place
+from captionlake.lake import Lake, catalog, sqlite_copy
 from captionlake.lake.catalog import SCHEMA_VERSION
 from captionlake.lake.data_place import DataPlace
 from captionlake.lake.place import catalog_of
@@ -235,7 +235,7 @@ def test_a_full_disk_refuses_and_changes_nothing(disk: Disk, first: Path) -> Non
 
 
 def test_a_copy_that_fails_midway_changes_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_place.sqlite_copy, "__file__", "/nowhere/there.py")
+    monkeypatch.setattr(sqlite_copy, "__file__", "/nowhere/there.py")
     with pytest.raises(CaptionlakeError, match=r"could not be upgraded.*could not be copied"):
         Lake.open(old)
     assert version(old) == 1 and list((old / "backups").iterdir()) == []
