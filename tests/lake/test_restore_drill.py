@@ -41,7 +41,7 @@ def test_a_backup_beside_an_ingest_restores_a_whole_lake(
         with Lake.open(lake) as opened:
             assert wait_for(lambda: opened.value("SELECT count(*) FROM images") > 20, 60)
         backup = Path(run("backup", "--lake", lake))
-        files = ["tar", "-C", lake, "--exclude=./catalog.sqlite*", "--exclude=./staging/*", "-cf", copy, "."]
+        files = ["tar", "-C", str(lake), "--exclude=./catalog.sqlite*", "--exclude=./staging/*", "-cf", str(copy), "."]
         assert subprocess.run(files, stderr=subprocess.DEVNULL).returncode in (0, 1)  # 1: a file was added meanwhile
         ingest.wait()
     shutil.rmtree(lake)
