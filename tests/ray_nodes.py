@@ -4,8 +4,11 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from captionlake.lake.fetch_cluster import Fetchers
 from captionlake.lake.ray_engine import RayEngine
@@ -34,9 +37,13 @@ class Nodes:
         self.cluster.shutdown()
 
     def kill(self, node_id: str) -> None:
-        """SIGKILL to the node's processes."""
+        """SIGKILL to the node's processes, its workers too: they outlive it for a moment, and may still tell what they did."""
         node = next(one for one in self.cluster.worker_nodes if one.node_id == node_id)
+        workers = psutil.Process(node.all_processes["raylet"][0].process.pid).children(recursive=True)
         self.cluster.remove_node(node, allow_graceful=False)
+        for worker in workers:
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
 
 
 FREE = 3  # tasks that are done at once; the others wait until a node was killed
