@@ -132,12 +132,12 @@ def test_what_is_left_over(soaked: Checker) -> None:
 
 
 def test_a_short_soak(tmp_path: Path) -> None:
-    """Three rounds of real processes. ``make soak`` is an hour of it."""
+    """Two rounds of real processes. ``make soak`` is an hour of it."""
     script = (
         "import sys; from pathlib import Path; from tests.soak.run import Soak, in_namespace\n"
         "mounted = in_namespace(); kinds = {'ingest a': 3, 'ingest b': 2, 'caption': 2, 'takedown': 1, 'release create': 1, 'sql': 1}\n"
         "Path(sys.argv[-1]).mkdir(); soak = Soak(Path(sys.argv[-1]), 7, mounted=mounted, kinds=kinds)\n"
-        "soak.work(9, rounds=3); print(soak.report())"
+        "soak.work(9, rounds=2); print(soak.report())"
     )
     program = tmp_path / "short.py"
     program.write_text(script)
@@ -150,6 +150,6 @@ def test_a_short_soak(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 rounds, 4 checks" in done.stdout
+    assert "2 rounds, 4 checks" in done.stdout
     ledger = json.loads((tmp_path / "soak" / "ledger.json").read_text())
     assert ledger["images"] and ledger["listed"]

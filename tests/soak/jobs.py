@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,6 +82,7 @@ class Job:
         except subprocess.TimeoutExpired:
             self.kill()
             return "never ended"
+        self.ended = time.monotonic()
         status, said = self.process.returncode, self.said.read_text(errors="replace")
         if self.killed:
             return "killed"
@@ -157,6 +158,3 @@ def disturbances(chance: random.Random, *, full: bool, clocks: bool) -> Iterator
         kind = chance.choice(kinds)
         if full or kind != "full disk":
             yield kind
-
-
-Maker = Callable[[], Job | None]

@@ -52,6 +52,7 @@ class Soak:
         self.ended: Counter[tuple[str, str]] = Counter()
         self.disturbed: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
+        self.seconds: dict[str, float] = {}  # that the latest whole run of each kind took
         self.rounds = 0
         self.counts: dict[str, int] = {}
 
@@ -108,6 +109,8 @@ class Soak:
         """Some jobs at once, something done to them, and the lake looked at when all have ended."""
         kinds = self.chance.choices(list(self.kinds), list(self.kinds.values()), k=self.chance.randint(2, 4))
         jobs = [job for kind in kinds if (job := self.job(kind)) is not None]
+        if not jobs:
+            return
         if disturbance == "clock":
             for job in jobs:
                 job.clock = self.chance.choice(["+1d", "+9d", "-2h", "-3d", None])
@@ -123,10 +126,11 @@ class Soak:
             job.start(self.folder / "said")
             time.sleep(self.chance.uniform(0, 0.5))
         if disturbance == "kill":
-            for job in self.chance.sample(jobs, self.chance.randint(1, len(jobs)) if jobs else 0):
-                time.sleep(self.chance.uniform(0.2, 4))
+            at = {job: job.started + self.chance.random() * self.seconds.get(job.kind, 6.0) for job in jobs}
+            for job in sorted(self.chance.sample(jobs, self.chance.randint(1, len(jobs))), key=at.__getitem__):
+                time.sleep(max(0.0, at[job] - time.monotonic()))
                 job.kill()
-        elif disturbance == "stop" and jobs:
+        elif disturbance == "stop":
             job = self.chance.choice(jobs)
             time.sleep(self.chance.uniform(0.5, 4))
             if job.process.poll() is None:
@@ -151,6 +155,7 @@ class Soak:
                     f"{job.kind} {how} ({disturbance})", [" ".join(job.arguments), job.said.read_text()[-3000:]]
                 )
             if how == "done":
+                self.seconds[job.kind] = job.ended - job.started
                 self.checker.ledger.listed.update(job.listed)
         left = wait_for_quiet(jobs)
         if left:
@@ -160,7 +165,7 @@ class Soak:
     def settle(self) -> None:
         """All work to its end, undisturbed, one after the other: each must end well, and nothing may be under way then."""
         kinds = [*(kind for kind in self.kinds if kind.startswith("ingest")), "takedown --resume"]
-        kinds += ["caption"] if "caption" in self.kinds and self.counts.get("images") else []
+        kinds += ["caption"] if "caption" in self.kinds else []
         for kind in [*kinds, "release gc"]:
             job = self.job(kind)
             assert job is not None
@@ -181,6 +186,7 @@ class Soak:
             job = Job("init", ["init", str(self.lake)])
             job.start(self.folder / "said")
             self._end([job], "nothing")
+            self.settle()  # so that there is something to work on
             for disturbance in disturbances(self.chance, full=True, clocks=True):
                 if time.monotonic() > end or (rounds is not None and self.rounds >= rounds):
                     break
