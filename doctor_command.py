@@ -25,6 +25,9 @@ NEEDED_BY = {
     "train": "train",
     "nsfw": "ingest --nsfw",
     "postgres": "lakes with their catalog in PostgreSQL",
+    "s3": "lakes with their data in a bucket",
+    "ray": "--engine ray",
+    "spark": "ingest --engine spark",
 }
 
 
