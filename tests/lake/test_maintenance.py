@@ -105,7 +105,12 @@ def test_orphans_go_when_they_are_old_enough(lake: Lake) -> None:
     assert texts(lake) == {"text": 20}
 
 
-def test_files_that_were_just_replaced_stay_for_readers(lake: Lake) -> None:
+def test_files_that_were_just_replaced_stay_for_readers(tmp_path: Path) -> None:
+    with Lake.init(tmp_path / "lake") as lake:  # without a past
+        _replace(lake)
+
+
+def _replace(lake: Lake) -> None:
     add(lake, "a", "text", 20)
     lake.commit(lambda connection: connection.execute("DELETE FROM captions WHERE caption_id = 'a1'"))
     maintenance.rewrite(lake, ["captions"])
