@@ -34,6 +34,7 @@ from captionlake.lake.takedown.needles import text_needle
 from captionlake.lake.takedown.removal import take_down
 from captionlake.lake.takedown.scan import scan
 
+from ..curation.conftest import _save_random_clip
 from ..killed import Commands, sound
 from .postgres_server import NOT_INSTALLED, PASSWORD, USER, Server, programs
 
@@ -111,6 +112,24 @@ while not pathlib.Path(sys.argv[2]).exists():
         time.sleep(0.2)
 print(seen, lost)
 """
+EMBEDDING = """
+import sys, pathlib, time
+from captionlake.curation import embedding
+from captionlake.lake import Lake
+embedding.COMMIT_EVERY = 5
+config = embedding.EmbedConfig(model="random-weights-vit", pretrained=sys.argv[3], device="cpu", precision="fp32", threads=1)
+last = False
+while not last:
+    last = pathlib.Path(sys.argv[2]).exists()
+    try:
+        with Lake.open(sys.argv[1]) as lake:
+            embedding.embed(lake, config)
+    except Exception as error:
+        if not any(text in str(error) for text in ("server", "Postgres", "aborted", "must be restarted")):
+            raise
+        last = False
+    time.sleep(0.2)
+"""
 
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -136,8 +155,13 @@ def started() -> Iterator[Start]:
 
 @needs_server
 def test_writers_and_readers_of_one_lake_while_the_server_crashes(
-    server: Server, url: str, tmp_path: Path, tile_folder: Callable[[int], Path], started: Start
+    server: Server,
+    url: str,
+    tmp_path: Path,
+    tile_folder: Callable[[int], Path],
+    started: Start,
 ) -> None:
+    """Three processes ingest, one embeds, one notes, two read."""
     pictures, stop, path = tile_folder(40), tmp_path / "stop", tmp_path / "lake"
     other = shutil.copytree(pictures, tmp_path / "other" / "second")
     Lake.init(path, url).close()
@@ -148,6 +172,7 @@ def test_writers_and_readers_of_one_lake_while_the_server_crashes(
         return started(INGEST, "--debug", "ingest", "folder", folder, *options, "--lake", path)
 
     around = [started(NOTING, path, stop), *(started(READING, path, stop) for _ in range(2))]
+    around.append(started(EMBEDDING, path, stop, _save_random_clip(tmp_path / "clip", 0, 32)))
     workers = [work(*told) for told in lists]
     deadline = time.monotonic() + 60
     while (
@@ -169,15 +194,17 @@ def test_writers_and_readers_of_one_lake_while_the_server_crashes(
     assert not failed, said
     stop.touch()
     ends = [process.communicate(timeout=120)[0] for process in around]
-    assert [process.returncode for process in around] == [0, 0, 0], ends
+    assert [process.returncode for process in around] == [0, 0, 0, 0], ends
     noted = int(ends[0].splitlines()[-1])
-    assert noted > 0 and all(int(end.split()[-2]) > 0 for end in ends[1:])
+    assert noted > 0 and all(int(end.split()[-2]) > 0 for end in ends[1:3])
 
     settled = sound(path)
     with Lake.open(path) as lake:
         assert lake.rows("SELECT collection, count(*) FROM images GROUP BY 1 ORDER BY 1") == [("one", 40), ("two", 40)]
         assert lake.value("SELECT count(DISTINCT image_id) FROM images") == 40  # the same bytes lie once
         assert lake.rows("SELECT count(*), count(DISTINCT run_id) FROM runs WHERE step = 'note'") == [(noted, noted)]
+        embedded = "SELECT count(*), count(DISTINCT image_id) FROM embeddings JOIN (SELECT DISTINCT image_id FROM images) USING (image_id)"
+        assert lake.rows(embedded) == [(40, 40)]
     assert len(settled) == 80
     _nowhere(path, "\n".join([*said, *ends]))
     assert (server.folder / "log").read_text().count("was not properly shut down") == 1  # it did crash
