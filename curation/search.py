@@ -225,7 +225,8 @@ def _known_picture(lake: Lake, like: str) -> str:
     if _IMAGE_ID.fullmatch(like) and lake.value("SELECT count(*) FROM images WHERE image_id = ?", [like]):
         return like
     source, _, key = like.partition(":")
-    image_id = lake.value("SELECT image_id FROM images WHERE source = ? AND source_key = ?", [source, key])
+    asked = "SELECT image_id FROM images WHERE source = ? AND source_key = ?"
+    image_id = None if "\0" in like else lake.value(asked, [source, key])  # DuckLake's own query would end there
     if image_id is None:
         raise CaptionlakeError(
             f"{printable(like)} is no file, and no picture of the lake: give a file, an image_id, or SOURCE:KEY"
