@@ -246,6 +246,7 @@ def test_replies_that_wait(lake: Path) -> None:
 def test_an_older_lake(lake: Path) -> None:
     with Lake.open(lake) as opened:
         opened.commit(lambda c: c.execute("DROP TABLE lake.caption_scores"))
+        opened.commit(lambda c: c.execute("UPDATE lake.lake_info SET schema_version = 1"))
     mend(only(of_lake(lake), "note", "catalog"))
     assert of_lake(lake) == []
 

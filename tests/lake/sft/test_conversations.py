@@ -189,6 +189,7 @@ def test_a_lake_of_before_gets_the_columns(tmp_path: Path) -> None:
     with Lake.init(tmp_path / "lake") as lake:
         for column in ("record", "image_paths"):
             lake.commit(lambda c, column=column: c.execute(f"ALTER TABLE conversations DROP COLUMN {column}"))  # type: ignore[misc]
+        lake.commit(lambda c: c.execute("UPDATE lake_info SET schema_version = 1"))
         with pytest.raises(duckdb.BinderException):
             lake.rows("SELECT record FROM conversations")
     with Lake.open(tmp_path / "lake") as lake:
