@@ -60,7 +60,7 @@ class Watched:
 
         number, task = numbered
         (self._folder / f"{number}-{ray.get_runtime_context().get_node_id()}-{uuid.uuid4().hex}").touch()
-        end = time.monotonic() + 120
+        end = time.monotonic() + 500
         while number >= FREE and not (self._folder / "killed").exists() and time.monotonic() < end:
             time.sleep(0.02)
         return list(self._do(state, task))
@@ -101,7 +101,7 @@ class Killing:
         return len(began) - len(set(began))
 
     def _busy(self) -> str:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 500
         while time.monotonic() < end:
             for note in self._folder.glob("*-*"):
                 number, node, _ = note.name.split("-")

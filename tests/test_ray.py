@@ -213,7 +213,7 @@ def test_what_ray_fetches_is_what_is_fetched_here_though_a_node_is_killed(
 def fetched(lake: Lake, urls: list[str], fetchers: Fetchers) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
     table = lake.path.parent / "list.csv"
     table.write_text("url,name\n" + "".join(f'"{url}",Subject {n}\n' for n, url in enumerate(urls)))
-    policy = FetchPolicy(processes=1, threads=2, timeout=60, total_timeout=90, retries=1)
+    policy = FetchPolicy(processes=1, threads=2, timeout=600, total_timeout=600, retries=1)
     config = IngestConfig(source="web", inputs=[str(table)], allow_private_hosts=True, fetch=policy)
     with lake:
         counts = ingest(lake, config, fetchers=fetchers)
@@ -225,7 +225,7 @@ def fetched(lake: Lake, urls: list[str], fetchers: Fetchers) -> tuple[list[tuple
 
 def kill_a_fetching_node(nodes: Nodes, server: ImageServer, asked_for: int) -> None:
     """A node that waits for a picture, which no one gets until it is dead: once ``asked_for`` were asked for, all nodes wait."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 500
     try:
         while server.requests["/gated"] < asked_for or not (node_id := fetching_node(nodes, server.port)):
             assert time.monotonic() < end

@@ -151,7 +151,7 @@ class _Behaviour(BaseHTTPRequestHandler):
 
     def gated(self, _: str) -> None:
         """``/gated?7``: picture number 7, once the server's ``gate`` is open."""
-        self.owner.gate.wait(60)
+        self.owner.gate.wait(600)
         self.answer(200, jpeg(int(urlsplit(self.path).query)))
 
     def page(self, _: str) -> None:

@@ -85,7 +85,7 @@ while not pathlib.Path(sys.argv[2]).exists():
                 number += 1
                 time.sleep(0.1)
     except Exception as error:
-        if not any(text in str(error) for text in ("server", "Postgres", "aborted", "must be restarted")):
+        if not any(text in str(error) for text in ("server", "Postgres", "aborted", "must be restarted", "INTERNAL")):
             raise
         time.sleep(0.2)
 print(number)
@@ -106,7 +106,7 @@ while not pathlib.Path(sys.argv[2]).exists():
                 seen += 1
                 time.sleep(0.1)
     except Exception as error:
-        if not any(text in str(error) for text in ("server", "Postgres", "aborted", "must be restarted")):
+        if not any(text in str(error) for text in ("server", "Postgres", "aborted", "must be restarted", "INTERNAL")):
             raise
         lost += 1
         time.sleep(0.2)
@@ -125,7 +125,7 @@ while not last:
         with Lake.open(sys.argv[1]) as lake:
             embedding.embed(lake, config)
     except Exception as error:
-        if not any(text in str(error) for text in ("server", "Postgres", "aborted", "must be restarted")):
+        if not any(text in str(error) for text in ("server", "Postgres", "aborted", "must be restarted", "INTERNAL")):
             raise
         last = False
     time.sleep(0.2)
@@ -185,9 +185,9 @@ def test_writers_and_readers_of_one_lake_while_the_server_crashes(
         said += ended
         failed = [told for told, worker in zip(lists, workers, strict=True) if worker.returncode]
         for text, worker in zip(ended, workers, strict=True):
-            assert worker.returncode == 0 or any(why in text for why in ("server", "aborted", "must be restarted")), (
-                text
-            )
+            assert worker.returncode == 0 or any(
+                why in text for why in ("server", "aborted", "must be restarted", "INTERNAL")
+            ), text
         if not failed:
             break
         workers, lists = [work(*told) for told in failed], failed
