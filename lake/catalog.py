@@ -27,6 +27,12 @@ SCHEMA_VERSION = 2  # with it, a file in lake/migrations
 _ROW_GROUP, _ROWS_PER_GROUP = "parquet_row_group_size", 8192
 _LONG_TEXTS = ("captions", "conversations")
 _FREE_BYTES = 2**20  # with less, SQLite cannot lay its side files
+#: Of each file that a snapshot needs, its path in ``data``: of rows, and of marks of deleted rows.
+TABLE_FILES = (
+    "SELECT concat_ws('/', s.path || t.path, f.path) AS path FROM (SELECT table_id, path FROM __ducklake_metadata_lake.ducklake_data_file "
+    "UNION ALL SELECT table_id, path FROM __ducklake_metadata_lake.ducklake_delete_file) f "
+    "JOIN __ducklake_metadata_lake.ducklake_table t USING (table_id) JOIN __ducklake_metadata_lake.ducklake_schema s USING (schema_id)"
+)
 _checked: set[Path] = set()  # extensions whose signature this process has seen DuckDB check
 
 

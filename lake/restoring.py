@@ -14,12 +14,6 @@ from captionlake.lake.place import Place, catalog_of, has_catalog
 from captionlake.lake.staging import staging_folder
 from captionlake.lake.upgrade import backup_name
 
-_FILES = (
-    "SELECT concat_ws('/', s.path || t.path, f.path) FROM (SELECT table_id, path FROM __ducklake_metadata_lake.ducklake_data_file "
-    "UNION ALL SELECT table_id, path FROM __ducklake_metadata_lake.ducklake_delete_file) f "
-    "JOIN __ducklake_metadata_lake.ducklake_table t USING (table_id) JOIN __ducklake_metadata_lake.ducklake_schema s USING (schema_id)"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Restored:
@@ -81,7 +75,7 @@ def _checked(lake: Path, draft: Place, name: str) -> int:
     with data_place.connect(draft) as connection:
         catalog.attach(connection, lake, data=data_place.data.url, place=draft)
         version = catalog.check_schema(connection, lake)
-        wanted = {normpath(path) for (path,) in connection.execute(_FILES).fetchall()}
+        wanted = {normpath(path) for (path,) in connection.execute(catalog.TABLE_FILES).fetchall()}
         try:
             shards = {shard for (shard,) in connection.execute("SELECT DISTINCT shard FROM images").fetchall()}
         except duckdb.Error:  # a file of the table is gone, and is told below

@@ -29,9 +29,9 @@ from .curation.conftest import _save_random_clip
 from .killed import CAPTIONS, FAILURES, IMAGES, SOURCES, Commands, nothing_staged, same_rows, sound, wait_for
 from .lake.image_server import jpeg
 
-FOLDER_KILLS = 6
-WEB_KILLS = 4
-RUN_KILLS = 4
+FOLDER_KILLS = 10
+WEB_KILLS = 5
+RUN_KILLS = 8
 SMALL_SHARDS = {"captionlake.lake.ingest_job.PICTURES_PER_SHARD": 50}  # so that an ingest has several commits
 
 

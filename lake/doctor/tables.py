@@ -22,11 +22,8 @@ _SHOWN = 5
 _FREE_BYTES = 2**20  # of a catalog, which are worth a packing
 #: path, and whether a snapshot needs it (else it is scheduled for deletion, and may be gone)
 _FILES = (
-    "SELECT concat_ws('/', s.path || t.path, f.path), true, NULL "
-    "FROM (SELECT table_id, path FROM __ducklake_metadata_lake.ducklake_data_file "
-    "UNION ALL SELECT table_id, path FROM __ducklake_metadata_lake.ducklake_delete_file) f "
-    "JOIN __ducklake_metadata_lake.ducklake_table t USING (table_id) JOIN __ducklake_metadata_lake.ducklake_schema s USING (schema_id) "
-    "UNION ALL SELECT path, false, schedule_start::TIMESTAMPTZ FROM __ducklake_metadata_lake.ducklake_files_scheduled_for_deletion"
+    f"SELECT path, true, NULL FROM ({catalog.TABLE_FILES}) UNION ALL SELECT path, false, schedule_start::TIMESTAMPTZ "
+    "FROM __ducklake_metadata_lake.ducklake_files_scheduled_for_deletion"
 )
 
 

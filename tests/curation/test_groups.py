@@ -74,7 +74,7 @@ def expected(rows: pl.DataFrame, vectors: dict[str, npt.NDArray[np.float32]], th
     return dropped
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1),
     steps=st.lists(st.integers(5, 40), min_size=1, max_size=3),

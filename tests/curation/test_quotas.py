@@ -237,7 +237,7 @@ def recipe_of(config: SelectConfig) -> str:
     return "\n".join(lines)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(rows=made_rows, config=configs(), later=st.booleans())
 def test_any_quotas_are_filled_as_by_hand_and_their_proof_holds(
     new_lake: Callable[[Path], Lake],

@@ -12,7 +12,7 @@ from captionlake.lake.takedown.tombstone import tombstones
 
 from ...killed import Commands
 
-KILLS = 3
+KILLS = 4
 
 
 def test_nothing_is_left_of_it(tmp_path: Path, tile_folder: Callable[[int], Path]) -> None:
